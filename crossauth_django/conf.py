@@ -1,0 +1,92 @@
+"""One typed property per setting, read when it is asked for, never at import."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+
+
+class Conf:
+    """``conf.CROSSAUTH_X`` is the project's value or the default; ``checks`` validates them."""
+
+    @property
+    def CROSSAUTH_CACHE_ALIAS(self) -> str:
+        """The alias in ``CACHES`` that holds everything short-lived. Default: ``"default"``."""
+        return getattr(settings, "CROSSAUTH_CACHE_ALIAS", "default")
+
+    @property
+    def CROSSAUTH_WARN_ON_MEMORY_BACKEND(self) -> bool:
+        """Log once a process when the cache lives in its memory. Default: True."""
+        return getattr(settings, "CROSSAUTH_WARN_ON_MEMORY_BACKEND", True)
+
+    @property
+    def CROSSAUTH_SECONDARY_STORAGE_MAX_TTL(self) -> timedelta | None:
+        """Bounds what ``SecondaryStorage.set`` gets without a ttl. Default: None, for ever."""
+        return getattr(settings, "CROSSAUTH_SECONDARY_STORAGE_MAX_TTL", None)
+
+    @property
+    def CROSSAUTH_TRUSTED_PROXY_HOPS(self) -> int:
+        """How many proxies of yours append to ``X-Forwarded-For``. Default: 0, trust nobody."""
+        return getattr(settings, "CROSSAUTH_TRUSTED_PROXY_HOPS", 0)
+
+    @property
+    def CROSSAUTH_BASE_URL(self) -> str | None:
+        """Scheme and host of this site as browsers see it. Default: None, from the request."""
+        return getattr(settings, "CROSSAUTH_BASE_URL", None)
+
+    @property
+    def CROSSAUTH_USER_FIELDS(self) -> Mapping[str, str]:
+        """Maps ``"email_verified"`` to a field of your user model. Default: ``{}``."""
+        return getattr(settings, "CROSSAUTH_USER_FIELDS", {})
+
+    @property
+    def CROSSAUTH_CREATE_USER(self) -> str | None:
+        """Dotted path of a callable that makes and saves a user. Default: None.
+
+        Called inside the transaction with keywords ``email``, ``user_info`` and
+        ``extra_fields``; returns the saved user.
+        """
+        return getattr(settings, "CROSSAUTH_CREATE_USER", None)
+
+    @property
+    def CROSSAUTH_PASSWORD_LOGIN(self) -> bool:
+        """Whether a password counts as a way to sign in. Default: True."""
+        return getattr(settings, "CROSSAUTH_PASSWORD_LOGIN", True)
+
+    @property
+    def CROSSAUTH_PROVIDERS(self) -> Mapping[str, Mapping[str, Any]]:
+        """The OAuth and OpenID providers, by the name in their URLs. Default: ``{}``."""
+        return getattr(settings, "CROSSAUTH_PROVIDERS", {})
+
+    @property
+    def CROSSAUTH_TRUST_EMAIL_FROM(self) -> Sequence[str]:
+        """Providers whose verified e-mail links accounts. Default: google, apple, microsoft."""
+        return getattr(
+            settings, "CROSSAUTH_TRUST_EMAIL_FROM", ["google", "apple", "microsoft"]
+        )
+
+    @property
+    def CROSSAUTH_STORE_PROVIDER_TOKENS(self) -> bool:
+        """Keep access and refresh tokens, encrypted. Default: False."""
+        return getattr(settings, "CROSSAUTH_STORE_PROVIDER_TOKENS", False)
+
+    @property
+    def CROSSAUTH_ENCRYPTION_KEYS(self) -> Sequence[str]:
+        """Fernet keys; the first encrypts, all decrypt. Default: ``[]``."""
+        return getattr(settings, "CROSSAUTH_ENCRYPTION_KEYS", [])
+
+    @property
+    def CROSSAUTH_OAUTH_STATE_TTL(self) -> timedelta:
+        """How long a sign-in at a provider may take. Default: 10 minutes."""
+        return getattr(settings, "CROSSAUTH_OAUTH_STATE_TTL", timedelta(minutes=10))
+
+    @property
+    def CROSSAUTH_PROVIDER_TIMEOUT(self) -> timedelta:
+        """Limit of one HTTP call to a provider. Default: 10 seconds."""
+        return getattr(settings, "CROSSAUTH_PROVIDER_TIMEOUT", timedelta(seconds=10))
+
+
+conf = Conf()

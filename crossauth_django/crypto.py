@@ -1,0 +1,93 @@
+"""Secrets, digests, PKCE and the encryption of provider tokens."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import secrets
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+from crossauth_django.conf import conf
+from crossauth_django.exceptions import EncryptionError
+
+if TYPE_CHECKING:
+    # Costs tens of milliseconds; a site that stores no provider tokens never pays.
+    from cryptography.fernet import MultiFernet
+
+
+def new_secret() -> str:
+    """Return 256 random bits as 43 URL-safe characters (ASVS 7.2.3 asks for 128)."""
+    return secrets.token_urlsafe(32)
+
+
+def digest(secret: str) -> str:
+    """Return the SHA-256 of a high-entropy secret, as 64 hex characters.
+
+    Only for values with at least 112 random bits (ASVS 11.4): a dump of digests of
+    guessable text can be reversed, use ``keyed_digest`` for that.
+    """
+    return hashlib.sha256(_bytes(secret)).hexdigest()
+
+
+def keyed_digest(label: str, value: str, *, key: str | None = None) -> str:
+    """Return an HMAC-SHA-256 of guessable text, as 64 hex characters.
+
+    ``label`` separates the purposes, so that equal values of two purposes never share
+    a digest. The key is ``SECRET_KEY`` unless one is given.
+    """
+    secret = settings.SECRET_KEY if key is None else key
+    name = f"crossauth_django.{label}"
+    derived = hashlib.sha256(_bytes(name) + b"\0" + _bytes(secret)).digest()
+    return hmac.new(derived, _bytes(value), hashlib.sha256).hexdigest()
+
+
+def code_challenge(code_verifier: str) -> str:
+    """Return the S256 challenge of a PKCE verifier (RFC 7636 section 4.2)."""
+    hashed = hashlib.sha256(code_verifier.encode("ascii")).digest()
+    return base64.urlsafe_b64encode(hashed).rstrip(b"=").decode("ascii")
+
+
+def encrypt(plain: str) -> str:
+    """Encrypt with the first of ``CROSSAUTH_ENCRYPTION_KEYS`` (Fernet: AES-128-CBC and HMAC)."""
+    return _fernet().encrypt(_bytes(plain)).decode("ascii")
+
+
+def decrypt(stored: str) -> str:
+    """Open a value with whichever key made it; raise ``EncryptionError`` when none did."""
+    from cryptography.fernet import InvalidToken
+
+    try:
+        return _fernet().decrypt(_bytes(stored)).decode("utf-8", "surrogatepass")
+    except InvalidToken as error:
+        raise EncryptionError("no configured key opens this value") from error
+
+
+def rotate(stored: str) -> str:
+    """Encrypt a stored value again with the first key; raise ``EncryptionError`` like ``decrypt``."""
+    return encrypt(decrypt(stored))
+
+
+def _fernet() -> MultiFernet:
+    from cryptography.fernet import Fernet, MultiFernet
+
+    keys = conf.CROSSAUTH_ENCRYPTION_KEYS
+    if not keys:
+        raise ImproperlyConfigured(
+            "CROSSAUTH_ENCRYPTION_KEYS is empty. Put a key there: "
+            'python -c "from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"'
+        )
+    try:
+        return MultiFernet([Fernet(key) for key in keys])
+    except ValueError as error:
+        raise ImproperlyConfigured(
+            "CROSSAUTH_ENCRYPTION_KEYS: each key is 32 bytes, base64url-encoded."
+        ) from error
+
+
+def _bytes(text: str) -> bytes:
+    # Lone surrogates reach us in keys and names; they must hash, not raise.
+    return text.encode("utf-8", "surrogatepass")

@@ -1,0 +1,1 @@
+"""Short-lived state over one ``CACHES`` alias."""

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import pytest
+from cryptography.fernet import Fernet
+from django.core.exceptions import ImproperlyConfigured
+
+from crossauth_django import crypto
+from crossauth_django.exceptions import EncryptionError
+
+OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+
+
+def test_secrets_carry_256_bits_and_differ():
+    assert len({crypto.new_secret() for _ in range(100)}) == 100
+    assert len(crypto.new_secret()) == 43
+
+
+def test_digest_is_the_sha256_in_hex():
+    assert crypto.digest("abc").startswith("ba7816bf8f01cfea414140de5dae2223")
+
+
+def test_keyed_digest_separates_labels_and_keys(settings):
+    first = crypto.keyed_digest("a", "name")
+    assert first == crypto.keyed_digest("a", "name")
+    assert first != crypto.keyed_digest("b", "name")
+    assert first != crypto.keyed_digest("a", "name", key="another key")
+    settings.SECRET_KEY = "rotated"
+    assert first != crypto.keyed_digest("a", "name")
+
+
+def test_lone_surrogates_have_a_digest():
+    assert crypto.digest("\ud800") != crypto.digest("\ud801")
+    assert crypto.keyed_digest("a", "\ud800") != crypto.keyed_digest("a", "\ud801")
+
+
+def test_code_challenge_of_rfc_7636_appendix_b():
+    verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
+    assert (
+        crypto.code_challenge(verifier) == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+    )
+
+
+def test_what_the_old_key_encrypted_opens_after_a_rotation(settings):
+    settings.CROSSAUTH_ENCRYPTION_KEYS = [OLD]
+    stored = crypto.encrypt("token \U0001f511")
+    settings.CROSSAUTH_ENCRYPTION_KEYS = [NEW, OLD]
+    assert crypto.decrypt(stored) == "token \U0001f511"
+
+
+def test_rotate_makes_the_old_key_unnecessary(settings):
+    settings.CROSSAUTH_ENCRYPTION_KEYS = [OLD]
+    stored = crypto.encrypt("token")
+    settings.CROSSAUTH_ENCRYPTION_KEYS = [NEW, OLD]
+    stored = crypto.rotate(stored)
+    settings.CROSSAUTH_ENCRYPTION_KEYS = [NEW]
+    assert crypto.decrypt(stored) == "token"
+
+
+@pytest.mark.parametrize("stored", ["", "not a token", "\ud800"])
+def test_what_no_key_opens_is_a_clear_error(settings, stored):
+    settings.CROSSAUTH_ENCRYPTION_KEYS = [NEW]
+    with pytest.raises(EncryptionError):
+        crypto.decrypt(stored)
+
+
+@pytest.mark.parametrize("keys", [[], ["too short"]])
+def test_encrypting_without_a_valid_key_says_what_to_type(settings, keys):
+    settings.CROSSAUTH_ENCRYPTION_KEYS = keys
+    with pytest.raises(ImproperlyConfigured, match="CROSSAUTH_ENCRYPTION_KEYS"):
+        crypto.encrypt("token")

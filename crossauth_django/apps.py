@@ -12,3 +12,8 @@ class CrossAuthConfig(AppConfig):
     name = "crossauth_django"
     verbose_name = _("Cross-Auth")
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from crossauth_django import checks
+
+        checks.register()

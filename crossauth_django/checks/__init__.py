@@ -1,0 +1,44 @@
+"""System checks, one module per concern: they read settings and open no connection.
+
+Every id that is in use; take the next free one of your block.
+
+E001 caches        CROSSAUTH_CACHE_ALIAS names no alias
+E002 caches        the cache is file-based or a dummy
+E003 caches        the cache backend is unknown or cannot be imported
+E004 caches        several workers, each with a memory cache of its own
+E005 installation  an app that this one needs is not installed
+E006 installation  a middleware is missing
+E007 installation  the authentication backend for providers is missing
+E008 installation  a dotted path in MIDDLEWARE or AUTHENTICATION_BACKENDS cannot be imported
+E009 settings      a setting has the wrong type or an impossible value
+E010 settings      a CROSSAUTH_ name that is no setting
+E011 settings      CROSSAUTH_USER_FIELDS names a field that the user model lacks
+E012 settings      CROSSAUTH_CREATE_USER cannot be imported
+E013 settings      CROSSAUTH_ENCRYPTION_KEYS are missing, malformed or SECRET_KEY
+E014 settings      CROSSAUTH_PROVIDERS is incomplete
+W001 caches        the cache is in the process's memory (``check --deploy``)
+W002 caches        MAX_ENTRIES throws live state away
+W003 caches        IGNORE_EXCEPTIONS
+W004 caches        DatabaseCache on SQLite joins the caller's transaction
+
+E020-E039, W020-W039 sessions; E040-E059, W040-W059 lockout and limits.
+"""
+
+from __future__ import annotations
+
+from django.core import checks
+
+from crossauth_django.checks import caches, installation, settings
+
+
+def register() -> None:
+    """Register every check; called by ``apps.ready()``.
+
+    A module lists its checks in ``CHECKS``, and those that only ``check --deploy`` runs in
+    ``DEPLOY_CHECKS``.
+    """
+    for module in (caches, installation, settings):
+        for check in module.CHECKS:
+            checks.register(check, checks.Tags.security)
+        for check in module.DEPLOY_CHECKS:
+            checks.register(check, checks.Tags.security, deploy=True)

@@ -1,0 +1,10 @@
+"""Apps, middleware and authentication backends that must be listed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.core import checks
+
+CHECKS: tuple[Callable[..., list[checks.CheckMessage]], ...] = ()
+DEPLOY_CHECKS: tuple[Callable[..., list[checks.CheckMessage]], ...] = ()

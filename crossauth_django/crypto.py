@@ -33,7 +33,7 @@ def digest(secret: str) -> str:
     return hashlib.sha256(_bytes(secret)).hexdigest()
 
 
-def keyed_digest(label: str, value: str, *, key: str | None = None) -> str:
+def keyed_digest(label: str, value: str, *, key: str | bytes | None = None) -> str:
     """Return an HMAC-SHA-256 of guessable text, as 64 hex characters.
 
     ``label`` separates the purposes, so that equal values of two purposes never share
@@ -71,6 +71,41 @@ def rotate(stored: str) -> str:
     return encrypt(decrypt(stored))
 
 
+def seal(label: str, secret: str, plain: str) -> str:
+    """Encrypt with a key made from ``SECRET_KEY`` and a high-entropy ``secret``.
+
+    For state whose owner holds the secret: a dump of the cache shows nothing, not even to who
+    knows ``SECRET_KEY``, and who can write to the cache makes nothing that ``unseal`` accepts.
+    """
+    return _sealer(label, secret).encrypt(_bytes(plain)).decode("ascii")
+
+
+def unseal(label: str, secret: str, sealed: str) -> str:
+    """Open what ``seal`` made; raise ``EncryptionError`` for anything else.
+
+    ``SECRET_KEY_FALLBACKS`` open what an earlier ``SECRET_KEY`` sealed.
+    """
+    from cryptography.fernet import InvalidToken
+
+    try:
+        plain = _sealer(label, secret).decrypt(_bytes(sealed))
+    except InvalidToken as error:
+        raise EncryptionError("sealed with another secret") from error
+    return plain.decode("utf-8", "surrogatepass")
+
+
+def _sealer(label: str, secret: str) -> MultiFernet:
+    from cryptography.fernet import Fernet, MultiFernet
+
+    digests = [
+        keyed_digest(label, secret, key=key)
+        for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    ]
+    return MultiFernet(
+        [Fernet(base64.urlsafe_b64encode(bytes.fromhex(key))) for key in digests]
+    )
+
+
 def _fernet() -> MultiFernet:
     from cryptography.fernet import Fernet, MultiFernet
 
@@ -88,6 +123,8 @@ def _fernet() -> MultiFernet:
         ) from error
 
 
-def _bytes(text: str) -> bytes:
+def _bytes(text: str | bytes) -> bytes:
+    if isinstance(text, bytes):
+        return text  # SECRET_KEY may be either
     # Lone surrogates reach us in keys and names; they must hash, not raise.
     return text.encode("utf-8", "surrogatepass")

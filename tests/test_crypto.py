@@ -26,6 +26,8 @@ def test_keyed_digest_separates_labels_and_keys(settings):
     assert first != crypto.keyed_digest("a", "name", key="another key")
     settings.SECRET_KEY = "rotated"
     assert first != crypto.keyed_digest("a", "name")
+    settings.SECRET_KEY = b"rotated"
+    assert len(crypto.keyed_digest("a", "name")) == 64
 
 
 def test_lone_surrogates_have_a_digest():
@@ -68,3 +70,30 @@ def test_encrypting_without_a_valid_key_says_what_to_type(settings, keys):
     settings.CROSSAUTH_ENCRYPTION_KEYS = keys
     with pytest.raises(ImproperlyConfigured, match="CROSSAUTH_ENCRYPTION_KEYS"):
         crypto.encrypt("token")
+
+
+def test_what_is_sealed_opens_with_its_secret_and_label_only():
+    secret, other = crypto.new_secret(), crypto.new_secret()
+    sealed = crypto.seal("state", secret, "ann@example.org \ud800")
+    assert crypto.unseal("state", secret, sealed) == "ann@example.org \ud800"
+    assert "ann" not in sealed
+    for label, key in [("state", other), ("other", secret)]:
+        with pytest.raises(EncryptionError):
+            crypto.unseal(label, key, sealed)
+
+
+def test_what_is_sealed_survives_a_rotated_secret_key_with_its_fallback(settings):
+    secret = crypto.new_secret()
+    before = settings.SECRET_KEY
+    sealed = crypto.seal("state", secret, "plain")
+    settings.SECRET_KEY = "rotated"
+    with pytest.raises(EncryptionError):
+        crypto.unseal("state", secret, sealed)
+    settings.SECRET_KEY_FALLBACKS = [before]
+    assert crypto.unseal("state", secret, sealed) == "plain"
+
+
+@pytest.mark.parametrize("sealed", ["", "not sealed", "\ud800"])
+def test_what_was_never_sealed_is_a_clear_error(sealed):
+    with pytest.raises(EncryptionError):
+        crypto.unseal("state", crypto.new_secret(), sealed)

@@ -1,1 +1,123 @@
 """Short-lived state over one ``CACHES`` alias."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from django.core.cache import caches
+from django.core.cache.backends.base import BaseCache
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
+
+from crossauth_django.conf import conf
+from crossauth_django.stores.base import Outcome, Reply, Step, Store, Write
+
+__all__ = [
+    "Outcome",
+    "Reply",
+    "Step",
+    "Store",
+    "Write",
+    "backend_of",
+    "engine_of",
+    "get_store",
+]
+
+# Cache backend, found anywhere in the configured class' ancestry -> module of its engine.
+_ENGINES = {
+    "django_redis.cache.RedisCache": "redis",
+    "django.core.cache.backends.redis.RedisCache": "redis",
+    "django.core.cache.backends.locmem.LocMemCache": "memory",
+}
+
+_stores: dict[str, tuple[Mapping[str, Any], Store]] = {}
+_lock = threading.Lock()
+
+
+def _forget_stores() -> None:
+    global _lock
+    # What another thread held at the moment of the fork stays held in the child for ever.
+    _lock = threading.Lock()
+    _stores.clear()
+
+
+os.register_at_fork(after_in_child=_forget_stores)
+
+
+def get_store(alias: str | None = None) -> Store:
+    """Return the store over ``CACHES[alias]``; ``CROSSAUTH_CACHE_ALIAS`` without one.
+
+    One object a process, made at the first call and made anew when ``CACHES`` is overridden.
+    Raise ``ImproperlyConfigured`` when the alias or its backend cannot be used.
+    """
+    alias = conf.CROSSAUTH_CACHE_ALIAS if alias is None else alias
+    # Django reads CACHES anew when it is overridden, so the dictionary's identity tells.
+    params = caches.settings.get(alias)
+    found = _stores.get(alias)
+    if found is not None and found[0] is params:
+        return found[1]
+    with _lock:
+        found = _stores.get(alias)
+        if found is not None and found[0] is params:
+            return found[1]
+        store = _new_store(alias)
+        if found is not None:
+            found[1].close()
+        _stores[alias] = (caches.settings[alias], store)
+        return store
+
+
+def engine_of(alias: str | None = None) -> str | None:
+    """Return ``"redis"``, ``"memory"`` or ``"portable"``; None for a backend that is refused.
+
+    Connects to nothing. Raise ``ImproperlyConfigured`` when there is no such alias, or its
+    backend cannot be imported.
+    """
+    alias = conf.CROSSAUTH_CACHE_ALIAS if alias is None else alias
+    for ancestor in backend_of(alias).__mro__:
+        engine = _ENGINES.get(f"{ancestor.__module__}.{ancestor.__qualname__}")
+        if engine is not None:
+            return engine
+    return None
+
+
+def backend_of(alias: str) -> type[BaseCache]:
+    """Return the class behind ``CACHES[alias]``."""
+    params = caches.settings.get(alias)
+    if params is None:
+        raise ImproperlyConfigured(
+            f"CACHES has no {alias!r}, which CROSSAUTH_CACHE_ALIAS names."
+        )
+    try:
+        backend: type[BaseCache] = import_string(params["BACKEND"])
+    except ImportError as error:
+        raise ImproperlyConfigured(
+            f"CACHES[{alias!r}]['BACKEND'] cannot be imported: {error}"
+        ) from error
+    return backend
+
+
+def _new_store(alias: str) -> Store:
+    engine = engine_of(alias)
+    if engine is None:
+        raise ImproperlyConfigured(
+            f"CACHES[{alias!r}] is a {backend_of(alias).__qualname__}, which keeps nothing, or "
+            "cannot do two things as one. Point CROSSAUTH_CACHE_ALIAS at a Redis cache; "
+            "memcached, the database, and LocMemCache within one process, work too."
+        )
+    cache = caches.create_connection(alias)
+    return _engine_class(engine)(alias, cache, caches.settings[alias])
+
+
+def _engine_class(engine: str) -> Callable[..., Store]:
+    # Imported late: a site pays for no driver but its own.
+    if engine == "redis":
+        from crossauth_django.stores.redis import RedisStore
+
+        return RedisStore
+    from crossauth_django.stores.memory import MemoryStore
+
+    return MemoryStore

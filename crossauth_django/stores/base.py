@@ -5,17 +5,30 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, ParamSpec, TypeAlias, TypeVar
+
+from asgiref.sync import sync_to_async
+from django.core.cache.backends.base import BaseCache
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 Reply: TypeAlias = "list[int | str | None]"
 
+# Some 30,000 years: with the time of day added, every server still computes with it.
+_LONGEST_MS = 10**15
+
 
 class Write(NamedTuple):
-    """What a step leaves under one key: a value with a lifetime, or with None nothing."""
+    """What a step leaves under one key: a value with a lifetime, or with None nothing.
+
+    A value's lifetime is positive, like that of Redis' ``SET PX``.
+    """
 
     value: str | None
     ttl_ms: int = 0
@@ -52,7 +65,7 @@ class Step:
 
 
 class Store(ABC):
-    """Short-lived state over one ``CACHES`` alias.
+    """Short-lived state over one ``CACHES`` alias; ``get_store`` makes it.
 
     Keys are any text; they are stored as digests, under the alias' ``KEY_PREFIX``, ``VERSION``
     and ``KEY_FUNCTION``. Values are any text up to the server's limit, the empty string included;
@@ -62,10 +75,15 @@ class Store(ABC):
 
     ``slot`` puts a key beside the others of the same slot on a Redis Cluster (a hash tag), so
     that one ``step`` may span them; it is part of the key's identity, on every engine.
+
+    A store is shared by all threads of a process and holds no state between two calls. The
+    async twins do the same on a thread, so that the event loop goes on meanwhile.
     """
 
-    def __init__(self, alias: str) -> None:
+    def __init__(self, alias: str, cache: BaseCache) -> None:
         self.alias = alias
+        # Makes names only, or belongs to this store alone: Django closes its own at will.
+        self._cache = cache
 
     @abstractmethod
     def set(
@@ -77,7 +95,10 @@ class Store(ABC):
     def add(
         self, key: str, value: str, ttl: float | None = None, *, slot: str = ""
     ) -> bool:
-        """Set only if the key is missing or expired; True for exactly one of many callers."""
+        """Set only if the key is missing or expired; True for exactly one of many callers.
+
+        With ``ttl <= 0`` nothing is stored, and the answer says whether the key was free.
+        """
 
     @abstractmethod
     def get(self, key: str, *, slot: str = "") -> str | None:
@@ -105,30 +126,29 @@ class Store(ABC):
     ) -> Reply:
         """Run one read-modify-write over ``keys``, alone: no other operation comes in between.
 
-        Several keys need a ``slot``. Raise ``StoreUnavailableError`` when it is not known
-        whether the step took effect.
+        Several keys need a ``slot`` and differ from each other. Raise ``StoreUnavailableError``
+        when it is not known whether the step took effect.
         """
 
-    @abstractmethod
     async def aset(
         self, key: str, value: str, ttl: float | None = None, *, slot: str = ""
-    ) -> None: ...
+    ) -> None:
+        await self._in_thread(self.set)(key, value, ttl, slot=slot)
 
-    @abstractmethod
     async def aadd(
         self, key: str, value: str, ttl: float | None = None, *, slot: str = ""
-    ) -> bool: ...
+    ) -> bool:
+        return await self._in_thread(self.add)(key, value, ttl, slot=slot)
 
-    @abstractmethod
-    async def aget(self, key: str, *, slot: str = "") -> str | None: ...
+    async def aget(self, key: str, *, slot: str = "") -> str | None:
+        return await self._in_thread(self.get)(key, slot=slot)
 
-    @abstractmethod
-    async def adelete(self, key: str, *, slot: str = "") -> bool: ...
+    async def adelete(self, key: str, *, slot: str = "") -> bool:
+        return await self._in_thread(self.delete)(key, slot=slot)
 
-    @abstractmethod
-    async def apop(self, key: str, *, slot: str = "") -> str | None: ...
+    async def apop(self, key: str, *, slot: str = "") -> str | None:
+        return await self._in_thread(self.pop)(key, slot=slot)
 
-    @abstractmethod
     async def astep(
         self,
         step: Step,
@@ -136,20 +156,73 @@ class Store(ABC):
         args: Sequence[str | int] = (),
         *,
         slot: str = "",
-    ) -> Reply: ...
+    ) -> Reply:
+        return await self._in_thread(self.step)(step, keys, args, slot=slot)
+
+    def close(self) -> None:  # noqa: B027  (most engines hold nothing)
+        """Let go of the connections, because the alias was configured anew."""
+
+    def _in_thread(self, function: Callable[P, R]) -> Callable[P, Awaitable[R]]:
+        return sync_to_async(function, thread_sensitive=False)
+
+    def _name(self, key: str, slot: str) -> str:
+        return str(self._cache.make_key(stored_name(key, slot)))
+
+    def _distinct(self, keys: Sequence[str], slot: str) -> Sequence[str]:
+        if len(keys) > 1 and not slot:
+            raise ValueError("A step over several keys needs a slot.")
+        if len(set(keys)) != len(keys):
+            raise ValueError("A step needs keys that differ from each other.")
+        return keys
 
 
 def stored_name(key: str, slot: str = "") -> str:
-    """Return what stands in the cache for ``key``: 192 bits of its SHA-256, never the key."""
-    digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()[:24]
-    tag = f"{{{slot}}}" if slot else ""
-    return f"crossauth:{tag}{base64.urlsafe_b64encode(digest).decode('ascii')}"
+    """Return what stands in the cache for ``key``: 192 bits of a SHA-256, never the key.
+
+    The slot is a part of what is digested. Its tag in front only chooses the place on a
+    cluster, so it may be short, and being a digest it may come from any text.
+    """
+    if not slot:
+        return f"crossauth:{_digest(_bytes(key), 24)}"
+    place = _bytes(slot)
+    whole = len(place).to_bytes(4, "big") + place + _bytes(key)
+    return f"crossauth:{{{_digest(place, 6)}}}{_digest(whole, 24)}"
+
+
+def lifetime_ms(ttl: float | None) -> int | None:
+    """Return a lifetime in whole milliseconds, rounded up; None is for ever."""
+    if ttl is None or ttl == math.inf:
+        return None
+    if math.isnan(ttl):
+        raise ValueError("ttl is not a number")
+    return min(math.ceil(ttl * 1000), _LONGEST_MS)
+
+
+def decide(
+    step: Step, values: Sequence[str | None], now: int, args: Sequence[str | int]
+) -> Outcome:
+    """Run the twin of a step; refuse what Redis refuses too, before anything is written."""
+    outcome = step.twin(values, now, [str(arg) for arg in args])
+    for write in outcome.writes.values():
+        if write.value is not None and write.ttl_ms <= 0:
+            raise ValueError("A step writes values with a lifetime.")
+    return outcome
+
+
+def _digest(data: bytes, size: int) -> str:
+    digest = hashlib.sha256(data).digest()[:size]
+    return base64.urlsafe_b64encode(digest).decode("ascii")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 @functools.cache
 def _read_script(name: str) -> str:
     return (
         resources.files(__package__)
-        .joinpath("scripts").joinpath(f"{name}.lua")
+        .joinpath("scripts")
+        .joinpath(f"{name}.lua")
         .read_text("utf-8")
     )

@@ -1,0 +1,160 @@
+"""Redis and Valkey, behind django-redis or Django's own backend: one command an operation.
+
+Nothing is ever sent twice. Whether a command took effect is unknown when its answer is lost,
+and a second GETDEL would lose a popped value, a second step would count double, and a second
+SET would revive what somebody popped in between. A pooled connection that the server has
+closed meanwhile is noticed before it is used, so a restart of the server costs no error.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.core.cache.backends.base import BaseCache
+
+from crossauth_django.exceptions import StoreUnavailableError
+from crossauth_django.stores.base import Reply, Step, Store, lifetime_ms
+
+# What every script starts with: `now` is the server's clock, the same for all workers.
+_PRELUDE = """\
+local clock = redis.call("TIME")
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+"""
+
+
+class RedisStore(Store):
+    """Raw text under SET, GET, DEL, GETDEL and EVALSHA; exact across machines."""
+
+    def __init__(self, alias: str, cache: BaseCache, params: Mapping[str, Any]) -> None:
+        super().__init__(alias, cache)
+        from redis.exceptions import NoScriptError, RedisError
+
+        self._no_script = NoScriptError
+        self._failures = (RedisError, OSError)
+
+    def set(
+        self, key: str, value: str, ttl: float | None = None, *, slot: str = ""
+    ) -> None:
+        name, text, life = self._name(key, slot), _encode(value), lifetime_ms(ttl)
+        if life is None:
+            self._call("SET", name, text)
+        elif life <= 0:
+            self._call("DEL", name)
+        else:
+            self._call("SET", name, text, "PX", life)
+
+    def add(
+        self, key: str, value: str, ttl: float | None = None, *, slot: str = ""
+    ) -> bool:
+        name, text, life = self._name(key, slot), _encode(value), lifetime_ms(ttl)
+        if life is None:
+            return self._call("SET", name, text, "NX") is not None
+        if life <= 0:
+            return not self._call("EXISTS", name)
+        return self._call("SET", name, text, "NX", "PX", life) is not None
+
+    def get(self, key: str, *, slot: str = "") -> str | None:
+        return _decode(self._call("GET", self._name(key, slot)))
+
+    def delete(self, key: str, *, slot: str = "") -> bool:
+        return bool(self._call("DEL", self._name(key, slot)))
+
+    def pop(self, key: str, *, slot: str = "") -> str | None:
+        return _decode(self._call("GETDEL", self._name(key, slot)))
+
+    def step(
+        self,
+        step: Step,
+        keys: Sequence[str],
+        args: Sequence[str | int] = (),
+        *,
+        slot: str = "",
+    ) -> Reply:
+        names = [self._name(key, slot) for key in self._distinct(keys, slot)]
+        rest = [
+            _encode(arg) if isinstance(arg, str) else arg for arg in (*names, *args)
+        ]
+        source, sha = _script(step.source)
+        try:
+            reply = self._call("EVALSHA", sha, len(names), *rest)
+        except StoreUnavailableError as error:
+            if not isinstance(error.__cause__, self._no_script):
+                raise
+            # The server has started since and has run nothing of the script yet.
+            reply = self._call("EVAL", source, len(names), *rest)
+        return [item if isinstance(item, int) else _decode(item) for item in reply]
+
+    def close(self) -> None:
+        client = self.__dict__.pop("_client", None)
+        if client is not None:
+            client.close()
+            for each in _members(client):
+                each.connection_pool.disconnect(inuse_connections=False)
+
+    def _call(self, *command: Any) -> Any:
+        try:
+            # Bytes, also for a site whose own cache asks the driver to decode.
+            return self._client.execute_command(*command, NEVER_DECODE=True)
+        except self._failures as error:
+            raise StoreUnavailableError(
+                f"CACHES[{self.alias!r}], {command[0]}: {error}"
+            ) from error
+
+    @functools.cached_property
+    def _client(self) -> Any:
+        # Made at the first command, because that of a cluster asks the servers at once.
+        client = _own_client(self._cache)
+        for each in _members(client):
+            each.connection_pool.connection_kwargs.update(_never_twice())
+        if hasattr(client, "nodes_manager"):
+            # A cluster's client repeats on its own; what was only redirected it still follows.
+            client.set_retry(_never_twice()["retry"])
+        return client
+
+
+def _own_client(cache: Any) -> Any:
+    """Return a client of the primary server with a connection pool that nobody else uses.
+
+    The site's own pool repeats commands as the site wishes, is closed at the end of requests
+    (``DJANGO_REDIS_CLOSE_CONNECTION``) while other threads wait for answers, and answers
+    "missing" when it is told to ignore exceptions.
+    """
+    if hasattr(cache, "client"):
+        # django-redis shares its pools by URL, in a dictionary of the class.
+        cache.client.connection_factory._pools = {}  # noqa: SLF001
+        return cache.client.connect(0)
+    return cache._cache.get_client(None, write=True)  # noqa: SLF001
+
+
+def _members(client: Any) -> list[Any]:
+    pool = getattr(client, "connection_pool", None)
+    manager = getattr(pool, "sentinel_manager", None)
+    return [client] * (pool is not None) + list(getattr(manager, "sentinels", ()))
+
+
+def _never_twice() -> dict[str, Any]:
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    return {
+        "retry": Retry(NoBackoff(), 0),
+        "retry_on_timeout": False,
+        "retry_on_error": [],
+    }
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _decode(data: bytes | None) -> str | None:
+    return None if data is None else data.decode("utf-8", "surrogatepass")
+
+
+@functools.cache
+def _script(source: str) -> tuple[str, str]:
+    whole = _PRELUDE + source
+    return whole, hashlib.sha1(whole.encode(), usedforsecurity=False).hexdigest()

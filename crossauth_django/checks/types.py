@@ -1,0 +1,108 @@
+"""Whether a setting's value fits the type of its property in ``conf.py``."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Literal, Union
+from urllib.parse import urlsplit
+
+from django.conf import settings
+
+from crossauth_django.conf import Conf
+
+# Durations of which none is a meaning: the feature is off.
+_MAY_BE_ZERO = ("CROSSAUTH_DEVICE_COOKIE_AGE",)
+_WORDS = {
+    bool: "True or False",
+    int: "a whole number",
+    str: "text in quotes",
+    timedelta: "a duration like timedelta(minutes=10)",
+    type(None): "None",
+}
+
+
+def fault(name: str) -> str | None:
+    """Say what is wrong with the value of a setting; None when nothing is, or when it is not set."""
+    if not hasattr(settings, name):
+        return None
+    value, hint = getattr(settings, name), _hint(name)
+    if not _fits(value, hint):
+        items = (
+            " with items of another kind"
+            if isinstance(value, (list, tuple, dict))
+            else ""
+        )
+        return f"cannot be of type {type(value).__name__}{items}"
+    if isinstance(value, timedelta) and value <= timedelta():
+        return None if not value and name in _MAY_BE_ZERO else "must be longer than 0"
+    if type(value) is int and value < 0:
+        return "must not be negative"
+    if name == "CROSSAUTH_BASE_URL" and value is not None and not _is_origin(value):
+        return "is not a scheme and a host alone, like 'https://example.org'"
+    return None
+
+
+def described(name: str) -> str:
+    """Say what a setting may be, in words to type from."""
+    if name == "CROSSAUTH_BASE_URL":
+        return "'https://' and the host, without a path"
+    return _described(_hint(name))
+
+
+def _hint(name: str) -> Any:
+    return typing.get_type_hints(getattr(Conf, name).fget)["return"]
+
+
+def _described(hint: Any) -> str:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_described(argument) for argument in arguments)
+    if origin is Literal:
+        return " or ".join(map(repr, arguments))
+    if origin is Mapping:
+        return "a dict"
+    if origin is Sequence:
+        return f"a list, each item {_described(arguments[0])}"
+    return _WORDS.get(hint, f"a {getattr(hint, '__name__', hint)}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return True
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, argument) for argument in arguments)
+    if origin is Literal:
+        return isinstance(value, str) and value in arguments
+    if origin is Mapping:
+        return isinstance(value, Mapping) and all(
+            _fits(key, arguments[0]) and _fits(item, arguments[1])
+            for key, item in value.items()
+        )
+    if origin is Sequence:
+        return isinstance(value, (list, tuple)) and all(
+            _fits(item, arguments[0]) for item in value
+        )
+    if hint is int:
+        return type(value) is int  # True is an int to isinstance()
+    return isinstance(value, origin or hint)
+
+
+def _is_origin(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    host = parts.hostname or ""
+    if parts.scheme not in ("http", "https") or not host:
+        return False
+    bracketed = f"[{host}]" if ":" in host else host
+    # Whatever else the text holds (a path, a user, a space) would end up in every link.
+    return (
+        url.lower()
+        == f"{parts.scheme}://{bracketed}{'' if port is None else f':{port}'}"
+    )

@@ -68,6 +68,10 @@ DATABASES = {
 # --- Users -----------------------------------------------------------------------------------
 # A ready model that signs in by e-mail. With users already in auth.User, leave this line out.
 AUTH_USER_MODEL = "crossauth_django.User"
+AUTHENTICATION_BACKENDS = [
+    "django.contrib.auth.backends.ModelBackend",
+    "crossauth_django.backends.ProviderBackend",
+]
 LOGIN_URL = "sign_in"
 LOGIN_REDIRECT_URL = "account"
 LOGOUT_REDIRECT_URL = "home"

@@ -1,0 +1,92 @@
+"""A real browser on the real demo; the server is a process of its own.
+
+Playwright runs an event loop in the thread of the tests, where Django refuses to use the
+database: tests in this folder use the pages, and nothing of Django. The loop ends with the
+module, before other tests run.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.demo import Demo
+
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        missing = "no Chromium is installed"
+        pytest.fail(missing) if "CI" in os.environ else pytest.skip(missing)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module", params=["memory", "servers"])
+def demo(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Demo]:
+    """The demo on SQLite and LocMemCache, and on Redis and the PostgreSQL that is running."""
+    folder = tmp_path_factory.mktemp("demo")
+    variables = {} if request.param == "memory" else _servers()
+    demo = Demo(folder, **variables)
+    yield demo
+    assert demo.stop() == 0, demo.output
+    assert "Traceback" not in demo.output, demo.output
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """A browser that was never here."""
+    context = browser.new_context()
+    context.set_default_timeout(30_000)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Page:
+    return context.new_page()
+
+
+@pytest.fixture
+def screenshot(tmp_path: Path) -> Callable[[Page, str], None]:
+    """Keeps a picture of a whole page in ``CROSSAUTH_TEST_SCREENSHOTS``, or in a temporary folder."""
+    folder = Path(os.environ.get("CROSSAUTH_TEST_SCREENSHOTS", tmp_path))
+
+    def take(page: Page, name: str) -> None:
+        page.screenshot(path=folder / f"{name}.png", full_page=True)
+
+    return take
+
+
+def _servers() -> dict[str, str]:
+    variables = {"REDIS_URL": f"{os.environ['CROSSAUTH_TEST_REDIS_URL']}/3"}
+    if postgres := os.environ.get("CROSSAUTH_TEST_POSTGRES_URL"):
+        name = f"demo_{secrets.token_hex(4)}"
+        with psycopg.connect(postgres, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        variables["DATABASE_URL"] = f"{postgres.rpartition('/')[0]}/{name}"
+    return variables

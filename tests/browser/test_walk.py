@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from example_project.demo_account import EMAIL, PASSWORD
+from tests.demo import Demo
+
+Screenshot = Callable[[Page, str], None]
+
+
+def sign_in_at_the_provider(page: Page, person: str) -> None:
+    page.get_by_role("button", name="Continue with Local OpenID").click()
+    page.get_by_role("button", name=person).click()
+
+
+def sign_in_by_password(page: Page, password: str) -> None:
+    page.get_by_label("Email address").fill(EMAIL)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+
+
+def test_a_provider_signs_a_visitor_in_and_the_account_page_shows_the_connection(
+    demo: Demo, page: Page
+) -> None:
+    page.goto(demo.url)
+    page.get_by_role("main").get_by_role("link", name="Sign in").click()
+    sign_in_at_the_provider(page, "Grace Hopper")
+    expect(page).to_have_url(f"{demo.url}account/")
+    expect(page.get_by_role("heading", level=1)).to_have_text("grace@example.com")
+    expect(page.get_by_text("Address verified")).to_be_visible()
+    connected = page.get_by_role("region", name="Connected accounts")
+    expect(connected.get_by_role("listitem")).to_have_count(1)
+    expect(connected).to_contain_text("Local OpenID")
+    expect(connected).to_contain_text("Signs you in")
+
+    page.get_by_role("button", name="Sign out").click()
+    expect(page).to_have_url(demo.url)
+    page.goto(f"{demo.url}account/")
+    expect(page).to_have_url(f"{demo.url}sign-in/?next=/account/")
+
+
+def test_the_second_sign_in_at_the_provider_finds_the_account_of_the_first(
+    demo: Demo, browser: Browser
+) -> None:
+    for _ in range(2):
+        with browser.new_context() as context:
+            page = context.new_page()
+            page.goto(f"{demo.url}sign-in/")
+            sign_in_at_the_provider(page, "Alan Turing")
+            expect(page.get_by_role("heading", level=1)).to_have_text(
+                "alan@example.com"
+            )
+            connected = page.get_by_role("region", name="Connected accounts")
+            expect(connected.get_by_role("listitem")).to_have_count(1)
+
+
+def test_a_visitor_comes_back_to_the_page_that_asked_for_the_sign_in(
+    demo: Demo, page: Page
+) -> None:
+    page.goto(f"{demo.url}account/?from=mail")
+    sign_in_at_the_provider(page, "Grace Hopper")
+    expect(page).to_have_url(f"{demo.url}account/?from=mail")
+
+
+def test_sign_ins_that_were_begun_in_two_tabs_both_end_well(
+    demo: Demo, context: BrowserContext
+) -> None:
+    tabs = [context.new_page(), context.new_page()]
+    for tab in tabs:
+        tab.goto(f"{demo.url}sign-in/")
+        tab.get_by_role("button", name="Continue with Local OpenID").click()
+        expect(tab.get_by_role("heading", level=1)).to_have_text("Who is signing in?")
+    for tab in tabs:
+        tab.get_by_role("button", name="Grace Hopper").click()
+        expect(tab).to_have_url(f"{demo.url}account/")
+
+
+def test_a_cancelled_sign_in_says_so_and_signs_nobody_in(
+    demo: Demo, page: Page
+) -> None:
+    page.goto(f"{demo.url}sign-in/")
+    page.get_by_role("button", name="Continue with Local OpenID").click()
+    page.get_by_role("button", name="Cancel and go back").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    page.goto(f"{demo.url}account/")
+    expect(page).to_have_url(f"{demo.url}sign-in/?next=/account/")
+
+
+def test_the_demo_account_signs_in_by_password(demo: Demo, page: Page) -> None:
+    page.goto(f"{demo.url}sign-in/")
+    sign_in_by_password(page, PASSWORD)
+    expect(page).to_have_url(f"{demo.url}account/")
+    expect(page.get_by_role("heading", level=1)).to_have_text(EMAIL)
+    expect(page.get_by_role("region", name="Password")).to_contain_text("You can")
+
+
+def test_a_wrong_password_is_refused_with_a_reason(demo: Demo, page: Page) -> None:
+    page.goto(f"{demo.url}sign-in/")
+    sign_in_by_password(page, "not-the-password")
+    expect(page.get_by_role("alert")).to_contain_text("Please enter a correct")
+    expect(page).to_have_url(f"{demo.url}sign-in/")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "height"), [(1280, 860), (390, 844)])
+def test_every_page_fits_its_window(
+    demo: Demo,
+    browser: Browser,
+    screenshot: Screenshot,
+    width: int,
+    height: int,
+    scheme: str,
+) -> None:
+    with browser.new_context(
+        viewport={"width": width, "height": height}, color_scheme=scheme
+    ) as context:
+        page = context.new_page()
+
+        def look(name: str) -> None:
+            screenshot(page, f"{name}-{width}-{scheme}")
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+        page.goto(demo.url)
+        look("home")
+        page.goto(f"{demo.url}sign-in/")
+        look("sign-in")
+        sign_in_by_password(page, "not-the-password")
+        look("refused")
+        page.get_by_role("button", name="Continue with Local OpenID").click()
+        look("provider")
+        page.get_by_role("button", name="Grace Hopper").click()
+        look("account")

@@ -105,13 +105,13 @@ else:
     }
 
 # --- Providers -------------------------------------------------------------------------------
-# Any OpenID Connect issuer. `manage.py demo` runs this one on your machine; "google" and
-# "github" need no more than their client_id and client_secret.
+# Any OpenID Connect issuer; "google" and "github" need no more than client_id and client_secret.
+# `manage.py demo` runs an issuer on your machine, and writes its address in here.
 CROSSAUTH_PROVIDERS = {
     "local": {
         "type": "oidc",
         "name": "Local OpenID",
-        "issuer": os.environ.get("OIDC_ISSUER", "http://localhost:9400"),
+        "issuer": "http://localhost:9400",
         "client_id": "example",
         "client_secret": "example",
     },

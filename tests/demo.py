@@ -19,7 +19,7 @@ def environment(folder: Path, **variables: str) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name not in {"DATABASE_URL", "DEBUG", "OIDC_ISSUER", "REDIS_URL"}
+        if name not in {"DATABASE_URL", "DEBUG", "REDIS_URL"}
     }
     return {
         **kept,

@@ -22,17 +22,18 @@ PEOPLE = {
 
 
 @contextlib.contextmanager
-def run_provider(port: int) -> Iterator[str]:
+def run_provider() -> Iterator[str]:
     """Serve the provider from a thread of this process; yield its issuer.
 
-    A thread and not a process, because it cannot outlive the demo, however that ends.
+    A thread and not a process, because it cannot outlive the demo, however that ends. Another
+    port each time, because its keys are new each time, and Redis remembers an issuer's keys.
     """
     from werkzeug.serving import make_server
 
     # One of its requests per page is nothing that anybody wants to read.
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     logging.getLogger("oidc_provider_mock").setLevel(logging.ERROR)
-    server = make_server("127.0.0.1", port, _app(), threaded=True)
+    server = make_server("127.0.0.1", 0, _app(), threaded=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True)
     thread.start()
     try:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from example_project.demo_account import EMAIL, PASSWORD
-from tests.demo import Demo
+
+if TYPE_CHECKING:
+    from tests.demo import Demo
 
 Screenshot = Callable[[Page, str], None]
 

@@ -57,7 +57,7 @@ class Command(BaseCommand):
             )
         call_command("migrate", verbosity=0)
         demo_account.make()
-        with run_provider(_provider_port()) as issuer:
+        with run_provider() as issuer:
             settings.CROSSAUTH_PROVIDERS["local"]["issuer"] = issuer
             self._serve(port, issuer)
 
@@ -84,12 +84,6 @@ def _announcement(port: int, issuer: str) -> str:
         cache=backend,
         database=vendor,
     )
-
-
-def _provider_port() -> int:
-    """The port of the configured issuer, or any free one."""
-    wanted = int(settings.CROSSAUTH_PROVIDERS["local"]["issuer"].rpartition(":")[2])
-    return wanted if _is_free(wanted) else 0
 
 
 def _is_free(port: int) -> bool:

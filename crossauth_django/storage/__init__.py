@@ -1,0 +1,7 @@
+"""The public face of the storage protocols."""
+
+from __future__ import annotations
+
+from crossauth_django.storage.secondary import SecondaryStorage
+
+__all__ = ["SecondaryStorage"]

@@ -8,6 +8,7 @@ import site
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 import venv
 from collections.abc import Iterator
@@ -49,6 +50,11 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = run(python, "-c", "import crossauth_django; print(crossauth_django)")
     assert str(packages) in found
     return python
+
+
+def test_the_wheel_holds_every_file_of_the_package(python: Path) -> None:
+    installed = run(python, "-c", "import crossauth_django as a; print(a.__path__[0])")
+    assert files(Path(installed)) == files(ROOT / "crossauth_django")
 
 
 def test_a_new_project_with_our_user_model_signs_a_visitor_in(
@@ -116,6 +122,14 @@ def sign_in(url: str, person: str) -> str:
         return browser.get(f"{url}/who/").text
 
 
+def files(package: Path) -> set[Path]:
+    return {
+        file.relative_to(package)
+        for file in package.rglob("*.*")
+        if file.suffix != ".pyc"
+    }
+
+
 def start_project(python: Path, folder: Path) -> Path:
     run(python, "-m", "django", "startproject", "shop", str(folder))
     return folder / "shop"
@@ -177,9 +191,10 @@ def pip(*arguments: str) -> None:
 
 
 def run(*command: str | Path, cwd: Path | None = None) -> str:
+    """Run a command, by default in a folder without this checkout."""
     done = subprocess.run(
         command,
-        cwd=cwd,
+        cwd=cwd or tempfile.gettempdir(),
         env=environment(),
         capture_output=True,
         text=True,
@@ -187,7 +202,7 @@ def run(*command: str | Path, cwd: Path | None = None) -> str:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return done.stdout.strip()
 
 
 def environment() -> dict[str, str]:

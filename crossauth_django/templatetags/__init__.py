@@ -1,0 +1,3 @@
+"""Template tags; ``{% load crossauth %}``."""
+
+from __future__ import annotations

@@ -84,6 +84,9 @@ class Store(ABC):
         self.alias = alias
         # Makes names only, or belongs to this store alone: Django closes its own at will.
         self._cache = cache
+        # Grows with every connection made, by engines that keep connections open. A new one may
+        # mean that the server was away, and that what was sent to it meanwhile is lost.
+        self.connections_made = 0
 
     @abstractmethod
     def set(
@@ -107,6 +110,11 @@ class Store(ABC):
     @abstractmethod
     def delete(self, key: str, *, slot: str = "") -> bool:
         """Forget the key and say whether a live value was there; a missing key is no error."""
+
+    def delete_many(self, keys: Sequence[str]) -> None:
+        """Forget the keys: each for itself, in as few round trips as the server allows."""
+        for key in keys:
+            self.delete(key)
 
     @abstractmethod
     def pop(self, key: str, *, slot: str = "") -> str | None:

@@ -18,6 +18,9 @@ from django.core.cache.backends.base import BaseCache
 from crossauth_django.exceptions import StoreUnavailableError
 from crossauth_django.stores.base import Reply, Step, Store, lifetime_ms
 
+# Keys of one DEL: the server does nothing else meanwhile.
+_BATCH = 1000
+
 # What every script starts with: `now` is the server's clock, the same for all workers.
 _PRELUDE = """\
 local clock = redis.call("TIME")
@@ -62,6 +65,15 @@ class RedisStore(Store):
     def delete(self, key: str, *, slot: str = "") -> bool:
         return bool(self._call("DEL", self._name(key, slot)))
 
+    def delete_many(self, keys: Sequence[str]) -> None:
+        if _members(self._client):
+            for start in range(0, len(keys), _BATCH):
+                names = [self._name(key, "") for key in keys[start : start + _BATCH]]
+                self._call("DEL", *names)
+        else:
+            # A cluster keeps them in different places.
+            super().delete_many(keys)
+
     def pop(self, key: str, *, slot: str = "") -> str | None:
         return _decode(self._call("GETDEL", self._name(key, slot)))
 
@@ -94,6 +106,13 @@ class RedisStore(Store):
             for each in _members(client):
                 each.connection_pool.disconnect(inuse_connections=False)
 
+    def _connected(self, then: Any, connection: Any) -> None:
+        self.connections_made += 1
+        if then is None:
+            connection.on_connect()
+        else:
+            then(connection)
+
     def _call(self, *command: Any) -> Any:
         try:
             # Bytes, also for a site whose own cache asks the driver to decode.
@@ -108,7 +127,12 @@ class RedisStore(Store):
         # Made at the first command, because that of a cluster asks the servers at once.
         client = _own_client(self._cache)
         for each in _members(client):
-            each.connection_pool.connection_kwargs.update(_never_twice())
+            kwargs = each.connection_pool.connection_kwargs
+            then = kwargs.get("redis_connect_func")
+            kwargs.update(
+                _never_twice(),
+                redis_connect_func=functools.partial(self._connected, then),
+            )
         if hasattr(client, "nodes_manager"):
             # A cluster's client repeats on its own; what was only redirected it still follows.
             client.set_retry(_never_twice()["retry"])

@@ -79,6 +79,64 @@ class Conf:
         return getattr(settings, "CROSSAUTH_ENCRYPTION_KEYS", [])
 
     @property
+    def CROSSAUTH_SESSION_IDLE_TIMEOUT(self) -> timedelta:
+        """Ends a signed-in session that nobody uses for so long. Default: 30 minutes."""
+        return getattr(
+            settings, "CROSSAUTH_SESSION_IDLE_TIMEOUT", timedelta(minutes=30)
+        )
+
+    @property
+    def CROSSAUTH_SESSION_ABSOLUTE_TIMEOUT(self) -> timedelta:
+        """Ends a signed-in session so long after the sign-in, used or not. Default: 14 days."""
+        return getattr(
+            settings, "CROSSAUTH_SESSION_ABSOLUTE_TIMEOUT", timedelta(days=14)
+        )
+
+    @property
+    def CROSSAUTH_SESSION_REMEMBER_ME_AGE(self) -> timedelta:
+        """Stands for both timeouts and the cookie's age on a remembered device. Default: 30 days."""
+        return getattr(
+            settings, "CROSSAUTH_SESSION_REMEMBER_ME_AGE", timedelta(days=30)
+        )
+
+    @property
+    def CROSSAUTH_SESSION_TOUCH_INTERVAL(self) -> timedelta:
+        """Writes the last activity at most once in so long. Default: 60 seconds."""
+        return getattr(
+            settings, "CROSSAUTH_SESSION_TOUCH_INTERVAL", timedelta(seconds=60)
+        )
+
+    @property
+    def CROSSAUTH_SESSION_PREVIOUS_ENGINE(self) -> str | None:
+        """The ``SESSION_ENGINE`` that this site used before; its sessions move in. Default: None."""
+        return getattr(settings, "CROSSAUTH_SESSION_PREVIOUS_ENGINE", None)
+
+    @property
+    def CROSSAUTH_MAX_SESSIONS_PER_USER(self) -> int | None:
+        """How many browsers a user is signed in with at once. Default: 5; None for any number."""
+        return getattr(settings, "CROSSAUTH_MAX_SESSIONS_PER_USER", 5)
+
+    @property
+    def CROSSAUTH_ANONYMOUS_SESSIONS(self) -> str:
+        """Where visitors' sessions live, ``"cache"`` or ``"table"``. Default: ``"cache"``."""
+        return getattr(settings, "CROSSAUTH_ANONYMOUS_SESSIONS", "cache")
+
+    @property
+    def CROSSAUTH_SUDO_WINDOW(self) -> timedelta:
+        """How long a password that was asked for again counts. Default: 5 minutes."""
+        return getattr(settings, "CROSSAUTH_SUDO_WINDOW", timedelta(minutes=5))
+
+    @property
+    def CROSSAUTH_SUDO_ATTEMPTS(self) -> int:
+        """Wrong passwords that a session may give within the window. Default: 3."""
+        return getattr(settings, "CROSSAUTH_SUDO_ATTEMPTS", 3)
+
+    @property
+    def CROSSAUTH_SUDO_LOCK(self) -> timedelta:
+        """How long a session is asked no more after those. Default: 15 minutes."""
+        return getattr(settings, "CROSSAUTH_SUDO_LOCK", timedelta(minutes=15))
+
+    @property
     def CROSSAUTH_OAUTH_STATE_TTL(self) -> timedelta:
         """How long a sign-in at a provider may take. Default: 10 minutes."""
         return getattr(settings, "CROSSAUTH_OAUTH_STATE_TTL", timedelta(minutes=10))

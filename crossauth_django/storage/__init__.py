@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from crossauth_django.storage.accounts import AccountsStorage
 from crossauth_django.storage.secondary import SecondaryStorage
 
-__all__ = ["SecondaryStorage"]
+__all__ = ["AccountsStorage", "SecondaryStorage"]

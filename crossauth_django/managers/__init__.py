@@ -1,0 +1,8 @@
+"""The managers of the models: they keep the rules that a constraint alone cannot."""
+
+from __future__ import annotations
+
+from crossauth_django.managers.accounts import AccountsManager
+from crossauth_django.managers.social import SocialAccountManager
+
+__all__ = ["AccountsManager", "SocialAccountManager"]

@@ -1,0 +1,120 @@
+"""What the protocols ask about a user, answered for any user model."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.core.exceptions import FieldDoesNotExist
+from django.db import IntegrityError, models, transaction
+
+from crossauth_django.conf import conf
+from crossauth_django.eventloop import off_loop
+from crossauth_django.fields import normalize_email, utc_now
+from crossauth_django.managers.tables import rows
+
+_BCRYPT = re.compile(r"bcrypt\$(\$2[abxy]?\$\d\d\$[./A-Za-z0-9]{53})")
+
+
+def email_of(user: AbstractBaseUser) -> str | None:
+    """Return the user's address as it is stored; None when blank."""
+    return getattr(user, user.get_email_field_name()) or None
+
+
+def username_field(model: Any) -> str:
+    """Return the name of the field that a user signs in with."""
+    name: str = model.USERNAME_FIELD
+    return name
+
+
+def hashed_password(user: AbstractBaseUser) -> str | None:
+    """Return a bare bcrypt hash, or None for every other password.
+
+    cross-auth hands it to passlib, which raises on Django's format. None also where
+    ``CROSSAUTH_PASSWORD_LOGIN`` is off.
+    """
+    match = _BCRYPT.fullmatch(user.password or "")
+    return match[1] if match and conf.CROSSAUTH_PASSWORD_LOGIN else None
+
+
+def is_password_way_in(user: AbstractBaseUser) -> bool:
+    """Say whether a password signs the user in.
+
+    A blank one does not, although Django calls it usable.
+    """
+    if not conf.CROSSAUTH_PASSWORD_LOGIN or not user.password:
+        return False
+    return bool(user.has_usable_password())
+
+
+@off_loop
+def is_email_verified(user: AbstractBaseUser) -> bool:
+    """Say whether the user's current address is the one that was verified."""
+    email = email_of(user)
+    if email is None:
+        return False
+    if column := _verified_email_column(user):
+        return _is_same(getattr(user, column), email)
+    flag = verified_flag(type(user))
+    if flag is not None and not getattr(user, flag):
+        return False
+    record = getattr(user, "crossauth_verified_email", None)
+    # The project sets its own flag; the record, when there is one, says for which address.
+    is_flag_enough = flag is not None and record is None
+    return is_flag_enough or (record is not None and _is_same(record.email, email))
+
+
+def record_verified_email(user: AbstractBaseUser, *, using: str) -> None:
+    """Remember that the address that ``user`` has in memory was verified."""
+    email = email_of(user)
+    if email is None:
+        return
+    users = type(user)._default_manager.using(using).filter(pk=user.pk)
+    if column := _verified_email_column(user):
+        users.update(**{column: email})
+        setattr(user, column, normalize_email(email))
+        return
+    if flag := verified_flag(type(user)):
+        users.update(**{flag: True})
+        setattr(user, flag, True)
+    _write_record(user, email, using=using)
+
+
+def verified_flag(model: type[models.Model]) -> str | None:
+    """Return the name of the model's own boolean field, mapped or called ``email_verified``."""
+    mapped = conf.CROSSAUTH_USER_FIELDS.get("email_verified")
+    if mapped is not None:
+        return mapped
+    try:
+        model._meta.get_field("email_verified")
+    except FieldDoesNotExist:
+        return None
+    return "email_verified"
+
+
+def has_record(model: type[models.Model]) -> bool:
+    """Say whether ``VerifiedEmail`` knows which address of such a user was verified."""
+    return not hasattr(model, "VERIFIED_EMAIL_FIELD")
+
+
+def _write_record(user: AbstractBaseUser, email: str, *, using: str) -> None:
+    records = rows("VerifiedEmail", using=using).filter(user_id=user.pk)
+    values = {"email": email, "verified_at": utc_now()}
+    # UPDATE, then INSERT: reading first would be a deadlock on SQLite.
+    if not records.update(**values):
+        try:
+            with transaction.atomic(using=using):
+                records.create(user_id=user.pk, **values)
+        except IntegrityError:
+            records.update(**values)
+    # Forget what was loaded before.
+    user._state.fields_cache.pop("crossauth_verified_email", None)
+
+
+def _verified_email_column(user: AbstractBaseUser) -> str | None:
+    return getattr(user, "VERIFIED_EMAIL_FIELD", None)
+
+
+def _is_same(one: Any, other: str) -> bool:
+    return bool(one) and normalize_email(one) == normalize_email(other)

@@ -15,7 +15,7 @@ BASE_DIR = Path(__file__).resolve().parent
 
 DEBUG = os.environ.get("DEBUG", "1") != "0"
 # Known to everybody who reads this, hence good for nothing but DEBUG.
-SECRET_KEY = os.environ.get("SECRET_KEY") or ("insecure: example only" if DEBUG else "")
+SECRET_KEY = "insecure: example only" if DEBUG else os.environ["SECRET_KEY"]
 ALLOWED_HOSTS = os.environ.get("ALLOWED_HOSTS", "127.0.0.1,localhost").split(",")
 
 INSTALLED_APPS = [

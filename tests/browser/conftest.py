@@ -44,17 +44,22 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="module", params=["memory", "servers"])
-def demo(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Demo]:
-    """The demo on SQLite and LocMemCache, and on Redis and the PostgreSQL that is running."""
-    folder = tmp_path_factory.mktemp("demo")
-    variables = {} if request.param == "memory" else _servers()
-    demo = Demo(folder, **variables)
-    yield demo
-    assert demo.stop() == 0, demo.output
-    assert "Traceback" not in demo.output, demo.output
+@pytest.fixture(scope="module")
+def demo_in_memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """The demo as it is: on SQLite and LocMemCache."""
+    yield from _run(Demo(tmp_path_factory.mktemp("demo")))
+
+
+@pytest.fixture(scope="module")
+def demo_on_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """The demo on Redis, and on PostgreSQL where that runs."""
+    yield from _run(Demo(tmp_path_factory.mktemp("demo"), **_servers()))
+
+
+@pytest.fixture
+def demo(request: pytest.FixtureRequest) -> Demo:
+    """In memory, or as ``on_both`` says."""
+    return request.getfixturevalue(getattr(request, "param", "demo_in_memory"))
 
 
 @pytest.fixture
@@ -80,6 +85,12 @@ def screenshot(tmp_path: Path) -> Callable[[Page, str], None]:
         page.screenshot(path=folder / f"{name}.png", full_page=True)
 
     return take
+
+
+def _run(demo: Demo) -> Iterator[Demo]:
+    yield demo
+    assert demo.stop() == 0, demo.output
+    assert "Traceback" not in demo.output, demo.output
 
 
 def _servers() -> dict[str, str]:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 Screenshot = Callable[[Page, str], None]
 
+on_both = pytest.mark.parametrize(
+    "demo", ["demo_in_memory", "demo_on_servers"], indirect=True
+)
+
 
 def sign_in_at_the_provider(page: Page, person: str) -> None:
     page.get_by_role("button", name="Continue with Local OpenID").click()
@@ -25,6 +29,7 @@ def sign_in_by_password(page: Page, password: str) -> None:
     page.get_by_role("button", name="Sign in", exact=True).click()
 
 
+@on_both
 def test_a_provider_signs_a_visitor_in_and_the_account_page_shows_the_connection(
     demo: Demo, page: Page
 ) -> None:
@@ -92,6 +97,7 @@ def test_a_cancelled_sign_in_says_so_and_signs_nobody_in(
     expect(page).to_have_url(f"{demo.url}sign-in/?next=/account/")
 
 
+@on_both
 def test_the_demo_account_signs_in_by_password(demo: Demo, page: Page) -> None:
     page.goto(f"{demo.url}sign-in/")
     sign_in_by_password(page, PASSWORD)
@@ -105,6 +111,20 @@ def test_a_wrong_password_is_refused_with_a_reason(demo: Demo, page: Page) -> No
     sign_in_by_password(page, "not-the-password")
     expect(page.get_by_role("alert")).to_contain_text("Please enter a correct")
     expect(page).to_have_url(f"{demo.url}sign-in/")
+
+
+def test_the_keyboard_alone_signs_in(demo: Demo, page: Page) -> None:
+    page.goto(f"{demo.url}sign-in/")
+    expect(page.get_by_label("Email address")).to_be_focused()
+    page.keyboard.type(EMAIL)
+    page.keyboard.press("Tab")
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{demo.url}account/")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_in_viewport()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("main")).to_be_focused()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -1,4 +1,4 @@
-"""Lets synchronous storage code be called on a running event loop.
+"""Lets synchronous storage code be called on a running event loop, or apart from a transaction.
 
 cross-auth 0.12's handlers are coroutines that call the storages directly. Django's ORM refuses
 to work there (``SynchronousOnlyOperation``), and rightly so: the work goes to a thread.
@@ -43,20 +43,42 @@ def off_loop(function: Callable[P, R]) -> Callable[P, R]:
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         if not is_loop_running():
             return function(*args, **kwargs)
-        context = contextvars.copy_context()
-        call = functools.partial(function, *args, **kwargs)
-        return _executor().submit(context.run, _with_fresh_connections, call).result()
+        return _run_on(_outer(), functools.partial(function, *args, **kwargs))
 
     return wrapper
 
 
+def on_worker(function: Callable[[], R]) -> R:
+    """Run ``function`` on a worker thread and wait: its connections are in no transaction.
+
+    ``function`` may be called from an ``off_loop`` one, but calls none of the two itself: these
+    threads are others than those of ``off_loop``, so that nobody waits for himself.
+    """
+    return _run_on(_inner(), function)
+
+
+def _run_on(threads: ThreadPoolExecutor, call: Callable[[], R]) -> R:
+    context = contextvars.copy_context()
+    return threads.submit(context.run, _with_fresh_connections, call).result()
+
+
 @functools.cache
-def _executor() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="crossauth")
+def _outer() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_THREADS, thread_name_prefix="crossauth-loop")
+
+
+@functools.cache
+def _inner() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_THREADS, thread_name_prefix="crossauth-apart")
+
+
+def _forget_threads() -> None:
+    _outer.cache_clear()
+    _inner.cache_clear()
 
 
 # Threads do not live on in a forked worker (gunicorn --preload); its first call makes new ones.
-os.register_at_fork(after_in_child=_executor.cache_clear)
+os.register_at_fork(after_in_child=_forget_threads)
 
 
 def _with_fresh_connections(call: Callable[[], R]) -> R:

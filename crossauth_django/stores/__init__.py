@@ -9,7 +9,9 @@ from typing import Any
 
 from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
+from django.core.cache.backends.db import DatabaseCache
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connections, router
 from django.utils.module_loading import import_string
 
 from crossauth_django.conf import conf
@@ -24,6 +26,7 @@ __all__ = [
     "backend_of",
     "engine_of",
     "get_store",
+    "joins_transactions",
 ]
 
 # Cache backend, found anywhere in the configured class' ancestry -> module of its engine.
@@ -31,20 +34,23 @@ _ENGINES = {
     "django_redis.cache.RedisCache": "redis",
     "django.core.cache.backends.redis.RedisCache": "redis",
     "django.core.cache.backends.locmem.LocMemCache": "memory",
+    "django.core.cache.backends.memcached.PyMemcacheCache": "portable",
+    "django.core.cache.backends.memcached.PyLibMCCache": "portable",
+    "django.core.cache.backends.db.DatabaseCache": "portable",
 }
 
 _stores: dict[str, tuple[Mapping[str, Any], Store]] = {}
 _lock = threading.Lock()
 
 
-def _forget_stores() -> None:
+def _new_lock() -> None:
     global _lock
-    # What another thread held at the moment of the fork stays held in the child for ever.
     _lock = threading.Lock()
-    _stores.clear()
 
 
-os.register_at_fork(after_in_child=_forget_stores)
+# What another thread held at the moment of a fork stays held in the child for ever. The
+# stores themselves live on: they know what a fork has to leave alone.
+os.register_at_fork(after_in_child=_new_lock)
 
 
 def get_store(alias: str | None = None) -> Store:
@@ -84,6 +90,18 @@ def engine_of(alias: str | None = None) -> str | None:
     return None
 
 
+def joins_transactions(alias: str | None = None) -> bool:
+    """Say whether an operation is a part of the caller's transaction: DatabaseCache on SQLite.
+
+    What it set or popped is taken back when the caller rolls back. Connects to nothing.
+    """
+    alias = conf.CROSSAUTH_CACHE_ALIAS if alias is None else alias
+    if not issubclass(backend_of(alias), DatabaseCache):
+        return False
+    cache: Any = caches[alias]
+    return connections[router.db_for_write(cache.cache_model_class)].vendor == "sqlite"
+
+
 def backend_of(alias: str) -> type[BaseCache]:
     """Return the class behind ``CACHES[alias]``."""
     params = caches.settings.get(alias)
@@ -109,15 +127,23 @@ def _new_store(alias: str) -> Store:
             "memcached, the database, and LocMemCache within one process, work too."
         )
     cache = caches.create_connection(alias)
-    return _engine_class(engine)(alias, cache, caches.settings[alias])
+    return _engine_class(engine, cache)(alias, cache, caches.settings[alias])
 
 
-def _engine_class(engine: str) -> Callable[..., Store]:
+def _engine_class(engine: str, cache: BaseCache) -> Callable[..., Store]:
     # Imported late: a site pays for no driver but its own.
     if engine == "redis":
         from crossauth_django.stores.redis import RedisStore
 
         return RedisStore
-    from crossauth_django.stores.memory import MemoryStore
+    if engine == "memory":
+        from crossauth_django.stores.memory import MemoryStore
 
-    return MemoryStore
+        return MemoryStore
+    if isinstance(cache, DatabaseCache):
+        from crossauth_django.stores.database import DatabaseStore
+
+        return DatabaseStore
+    from crossauth_django.stores.memcached import MemcachedStore
+
+    return MemcachedStore

@@ -5,6 +5,7 @@ CrossAuthError
 ├── AccountError
 │   ├── AccountLinkedError     the identity has another owner
 │   ├── AccountNotLinkedError  the address belongs to somebody, or to several
+│   ├── AccountInactiveError   the user is disabled
 │   └── AccountMissingError    no such user or connection (also a ValueError)
 ├── InvalidTokenError          unknown, used, expired or forged
 ├── InvalidCursorError         a page cursor that was not ours (also a ValueError)
@@ -54,6 +55,12 @@ class AccountNotLinkedError(AccountError):
     """The address belongs to a user that the identity is not linked to, or to several users."""
 
     code = "account_not_linked"
+
+
+class AccountInactiveError(AccountError):
+    """The user is disabled (``is_active`` is False)."""
+
+    code = "account_inactive"
 
 
 class AccountMissingError(AccountError, ValueError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from crossauth_django.managers.accounts import AccountsManager
+from crossauth_django.managers.sessions import UserSessionManager
 from crossauth_django.managers.social import SocialAccountManager
 
-__all__ = ["AccountsManager", "SocialAccountManager"]
+__all__ = ["AccountsManager", "SocialAccountManager", "UserSessionManager"]

@@ -65,7 +65,7 @@ class IdentityMethods:
 
         Compared exactly and case-sensitively on every database.
         """
-        found = _identity(self._read_alias(), provider, provider_user_id)
+        found = identity_rows(self._read_alias(), provider, provider_user_id)
         if user_id is not None:
             found = found.filter(user_id=to_pk(self._user_model(), user_id))
         if is_login_method is not None:
@@ -76,7 +76,7 @@ class IdentityMethods:
     @off_loop
     def has_social_account(self, *, provider: str, provider_user_id: str) -> bool:
         """Say whether anybody owns the identity, signing in with it or not."""
-        found = _identity(self._read_alias(), provider, provider_user_id)
+        found = identity_rows(self._read_alias(), provider, provider_user_id)
         return bool(found.exists())
 
     @off_loop
@@ -138,7 +138,8 @@ class IdentityMethods:
             # A foreign key is checked at commit, too late to leave an outer transaction whole.
             if not lock_user(self._users(using), data["user_id"]):
                 raise refusal(AccountMissingError, "no such user")
-            return attach(data, using=using)
+            account: SocialAccount = attach(data, using=using)
+            return account
 
         return in_transaction(work, using=using)
 
@@ -165,7 +166,7 @@ class IdentityMethods:
         """
         using = self._write_alias()
         _refuse_extra(extra_fields)
-        values = _credentials(
+        values = credentials(
             {
                 "access_token": access_token,
                 "refresh_token": refresh_token,
@@ -240,14 +241,14 @@ class IdentityMethods:
         transaction.on_commit(callback, using=self._write_alias(), robust=False)
 
 
-def attach(data: SocialAccountCreate, *, using: str) -> SocialAccount:
+def attach(data: SocialAccountCreate, *, using: str) -> Any:
     """Insert the identity for ``data["user_id"]``, inside the caller's transaction.
 
     Return the row as it is when the same user has it already; raise ``AccountLinkedError`` when
     somebody else has, or when it is connected without being a login method and should be one.
     """
     values = _insertable(data)
-    found = _identity(using, data["provider"], data["provider_user_id"])
+    found = identity_rows(using, data["provider"], data["provider_user_id"])
     existing: SocialAccount | None = _only(found)
     if existing is None:
         try:
@@ -281,11 +282,12 @@ def _insertable(data: SocialAccountCreate) -> dict[str, Any]:
         "provider": _short(data["provider"], 64),
         "provider_user_id": _short(data["provider_user_id"], 255),
         "is_login_method": data["is_login_method"],
-        **_credentials(data),
+        **credentials(data),
     }
 
 
-def _credentials(data: Mapping[str, Any]) -> dict[str, Any]:
+def credentials(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns that every sign-in brings up to date, as they may be stored."""
     is_kept = conf.CROSSAUTH_STORE_PROVIDER_TOKENS
     email = storable(data["provider_email"])
     return {
@@ -318,7 +320,8 @@ def _accounts(using: str) -> Any:
     return rows("SocialAccount", using=using)
 
 
-def _identity(using: str, provider: str, provider_user_id: str) -> Any:
+def identity_rows(using: str, provider: str, provider_user_id: str) -> Any:
+    """Return the rows of an identity, compared exactly; there is one at most."""
     found = _accounts(using)
     if is_storable(provider) and is_storable(provider_user_id):
         return found.filter(provider=provider, provider_user_id=provider_user_id)

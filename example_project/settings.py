@@ -116,6 +116,8 @@ CROSSAUTH_PROVIDERS = {
         "client_secret": "example",
     },
 }
+# When one of these says that an address is verified, the account with that address is theirs.
+CROSSAUTH_TRUST_EMAIL_FROM = ["local"]
 
 # --- Production ------------------------------------------------------------------------------
 if not DEBUG:

@@ -21,6 +21,9 @@ import requests
 from example_project.provider import run_provider
 from tests.services import free_port
 
+# The provider's own business, on the Pythons that its newest release has left.
+pytestmark = pytest.mark.filterwarnings("ignore:get_jwt_config:DeprecationWarning")
+
 ROOT = Path(__file__).parent.parent
 WHO = """
 from django.http import HttpResponse

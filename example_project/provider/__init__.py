@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from example_project import demo_account
+
 if TYPE_CHECKING:
     from flask import Flask
 
@@ -18,6 +20,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 PEOPLE = {
     "grace": {"name": "Grace Hopper", "email": "grace@example.com"},
     "alan": {"name": "Alan Turing", "email": "alan@example.com"},
+    "dana": {"name": "Dana Demo", "email": demo_account.EMAIL},
 }
 
 

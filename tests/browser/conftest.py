@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.demo import Demo
 
@@ -38,6 +38,8 @@ def browser() -> Iterator[Browser]:
     if path is None:
         missing = "no Chromium is installed"
         pytest.fail(missing) if "CI" in os.environ else pytest.skip(missing)
+    # Generous, for machines that are busy with other tests.
+    expect.set_options(timeout=30_000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser

@@ -86,6 +86,27 @@ def test_sign_ins_that_were_begun_in_two_tabs_both_end_well(
         expect(tab).to_have_url(f"{demo.url}account/")
 
 
+def test_a_verified_address_leads_to_the_account_that_has_it(
+    demo: Demo, page: Page
+) -> None:
+    page.goto(f"{demo.url}sign-in/")
+    sign_in_at_the_provider(page, "Dana Demo")
+    expect(page.get_by_role("heading", level=1)).to_have_text(EMAIL)
+    expect(page.get_by_role("region", name="Password")).to_contain_text("You can")
+
+
+def test_an_address_that_nobody_verified_leads_to_nobodys_account(
+    demo: Demo, page: Page
+) -> None:
+    page.goto(f"{demo.url}sign-in/")
+    page.get_by_role("button", name="Continue with Local OpenID").click()
+    page.get_by_label("Somebody else").fill(EMAIL)
+    page.get_by_role("button", name="Continue").click()
+    expect(page.get_by_role("alert")).to_contain_text("exists here")
+    page.goto(f"{demo.url}account/")
+    expect(page).to_have_url(f"{demo.url}sign-in/?next=/account/")
+
+
 def test_a_cancelled_sign_in_says_so_and_signs_nobody_in(
     demo: Demo, page: Page
 ) -> None:

@@ -206,7 +206,10 @@ class Provider:
 
     def _sign(self, claims: dict[str, Any]) -> str:
         headers = _changed({"kid": self.key.kid}, self.headers)
-        return jwt.encode(claims, self.key.private, self.key.algorithm, headers)
+        # Of jwt only the signature: jwt.encode() refuses some of the wrong claims.
+        body = json.dumps(claims).encode()
+        key = self.key
+        return jwt.PyJWS().encode(body, key.private, key.algorithm, headers)
 
     def _userinfo(self, request: Request) -> Reply:
         return self._resource(request, _changed(self.user, self.userinfo))

@@ -193,6 +193,7 @@ def _failures_named() -> Iterator[None]:
         OAuth2Error,
         # oauthlib lets what it cannot convert escape; it also raises bare Warnings.
         ArithmeticError,
+        AttributeError,
         TypeError,
         ValueError,
         Warning,
@@ -244,12 +245,11 @@ def _tokens(answer: dict[str, Any]) -> Tokens:
         if not isinstance(answer.get(name, ""), str):
             raise ProviderError(f"{name} is not text", code="server_error")
     seconds = answer.get("expires_in")
-    scope = answer.get("scope")
     return Tokens(
         access_token=answer["access_token"],
         refresh_token=answer.get("refresh_token"),
         access_token_expires_at=_in(seconds) if isinstance(seconds, int) else None,
-        scope=" ".join(scope) if isinstance(scope, (list, tuple)) else None,
+        scope=" ".join(answer.get("scope") or ()) or None,
         id_token=answer.get("id_token"),
     )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from crossauth_django import crypto
+from crossauth_django import accounts, crypto
 from crossauth_django.exceptions import ProviderError
 from crossauth_django.oauth import state
 from crossauth_django.oauth.codes import known_code
@@ -113,8 +113,6 @@ def _ask(
 def _sign_in(
     provider: Provider, attempt: Attempt, tokens: Tokens, identity: Identity
 ) -> SignedIn:
-    from crossauth_django import accounts
-
     result = accounts.sign_in_identity(
         provider=provider.name,
         provider_user_id=identity.provider_user_id,

@@ -78,7 +78,7 @@ def _problems(name: Any, options: Any) -> list[str]:
 def _provider_class(name: str, options: Mapping[str, Any]) -> type[Provider]:
     where = f"CROSSAUTH_PROVIDERS[{name!r}]"
     kind = options.get("type", name)
-    path = options.get("BACKEND") or TYPES.get(kind)
+    path = options.get("BACKEND") or TYPES.get(str(kind))
     if path is None:
         known = ", ".join(repr(known) for known in TYPES)
         raise ImproperlyConfigured(

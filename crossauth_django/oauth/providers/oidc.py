@@ -74,13 +74,13 @@ class OIDCProvider(Provider):
             jwks_url=endpoints.jwks,
         )
         if "email" in claims or endpoints.userinfo is None:
-            return _identity(claims)
+            return _identity(claims, claims)
         info = session.get_json(endpoints.userinfo, dict)
         # Without this a substituted access token brings somebody else's address
         # (Core section 5.3.2).
         if not hmac.compare_digest(_text(info.get("sub")), _text(claims["sub"])):
             raise IdTokenError("userinfo is about another subject than the ID token")
-        return _identity(claims | info)
+        return _identity(info, claims | info)
 
     def _check(self, document: dict[str, Any]) -> None:
         if document.get("issuer") != self.issuer:
@@ -97,17 +97,17 @@ class OIDCProvider(Provider):
                 )
 
 
-def _identity(claims: dict[str, Any]) -> Identity:
-    email = claims.get("email")
-    # Some providers send booleans as text (Apple, Cognito).
-    verified = {True: True, "true": True, None: None}.get(
-        claims.get("email_verified"), False
-    )
+def _identity(source: dict[str, Any], user_info: dict[str, Any]) -> Identity:
+    # Address and flag come from one source: the flag of the other may mean another address.
+    email, verified = source.get("email"), source.get("email_verified")
     return Identity(
-        provider_user_id=claims["sub"],
+        provider_user_id=source["sub"],
         email=email if isinstance(email, str) and email else None,
-        email_verified=verified,
-        user_info=claims,
+        # Some providers send booleans as text (Apple, Cognito).
+        email_verified=None
+        if verified is None
+        else verified is True or verified == "true",
+        user_info=user_info,
     )
 
 

@@ -112,8 +112,8 @@ def test_a_cancelled_sign_in_says_so_and_signs_nobody_in(
 ) -> None:
     page.goto(f"{demo.url}sign-in/")
     page.get_by_role("button", name="Continue with Local OpenID").click()
-    page.get_by_role("button", name="Cancel and go back").click()
-    expect(page.get_by_role("alert")).to_be_visible()
+    page.get_by_role("link", name="Cancel and go back").click()
+    expect(page.get_by_role("alert")).to_have_text("The sign-in was cancelled.")
     page.goto(f"{demo.url}account/")
     expect(page).to_have_url(f"{demo.url}sign-in/?next=/account/")
 
@@ -175,5 +175,9 @@ def test_every_page_fits_its_window(
         look("refused")
         page.get_by_role("button", name="Continue with Local OpenID").click()
         look("provider")
+        page.get_by_role("link", name="Cancel and go back").click()
+        look("failed")
+        page.get_by_role("link", name="Back to the sign-in page").click()
+        page.get_by_role("button", name="Continue with Local OpenID").click()
         page.get_by_role("button", name="Grace Hopper").click()
         look("account")

@@ -22,9 +22,10 @@ class CrossAuthConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from crossauth_django import checks
+        from crossauth_django import checks, receivers
 
         checks.register()
+        receivers.connect()
         _warn_on_memory_backend()
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+import uuid
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.conf import settings
 from django.contrib.auth import models as auth_models
@@ -17,9 +18,17 @@ from crossauth_django.fields import (
     normalize_email,
     utc_now,
 )
-from crossauth_django.managers import AccountsManager, SocialAccountManager
+from crossauth_django.managers import (
+    AccountsManager,
+    SocialAccountManager,
+    UserSessionManager,
+)
 from crossauth_django.managers.attributes import Attribute, HasUsablePassword
+from crossauth_django.managers.sessions import BROWSER, TOKEN
 from crossauth_django.managers.users import hashed_password
+
+if TYPE_CHECKING:
+    from crossauth_django.protocols import SessionStatus
 
 
 class AbstractUser(auth_models.AbstractUser):
@@ -148,3 +157,64 @@ class AddressLock(models.Model):
 
     def __str__(self) -> str:
         return str(self.number)
+
+
+class UserSession(models.Model):
+    """A signed-in browser or a bearer token, by the SHA-256 of its secret.
+
+    Rows are written by the manager and by the session engine alone. ``changed_at`` moves with
+    every change but a mere activity, so that a cached copy can tell whether it is the row's.
+    """
+
+    # Not counted: it is the handle that the owner sees.
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    # None for a visitor, with CROSSAUTH_ANONYMOUS_SESSIONS = "table".
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        null=True,
+        related_name="crossauth_sessions",
+        verbose_name=_("user"),
+    )
+    kind = models.CharField(
+        _("kind"),
+        max_length=8,
+        choices=[(BROWSER, _("browser")), (TOKEN, _("token"))],
+        default=BROWSER,
+    )
+    token_hash = ExactCharField(max_length=255, unique=True, editable=False)
+    data = models.TextField(default="", editable=False)
+    password_fingerprint = models.CharField(max_length=32, default="", editable=False)
+    email_fingerprint = models.CharField(max_length=32, default="", editable=False)
+    # Text of any length: it comes from clients. The protocol tells None from "".
+    client_id = models.TextField(_("client id"), null=True)  # noqa: DJ001
+    client_name = models.TextField(_("client"), null=True)  # noqa: DJ001
+    user_agent = models.TextField(_("user agent"), null=True)  # noqa: DJ001
+    ip = models.TextField(_("address"), null=True)  # noqa: DJ001
+    created_at = AwareDateTimeField(_("signed in at"), default=utc_now)
+    updated_at = AwareDateTimeField(_("updated at"), default=utc_now)
+    changed_at = AwareDateTimeField(db_index=True, default=utc_now, editable=False)
+    last_active_at = AwareDateTimeField(_("last active at"), null=True)
+    expires_at = AwareDateTimeField(_("expires at"), db_index=True)
+    # No activity extends a session beyond this; None for tokens, which no activity extends.
+    ends_at = AwareDateTimeField(null=True, editable=False)
+    revoked_at = AwareDateTimeField(_("ended at"), null=True)
+    end_reason = models.CharField(_("end reason"), max_length=32, default="")
+    sudo_failures = models.PositiveSmallIntegerField(default=0, editable=False)
+    sudo_tried_at = AwareDateTimeField(null=True, editable=False)
+
+    objects: ClassVar[UserSessionManager] = UserSessionManager()
+
+    class Meta:
+        verbose_name = _("session")
+        verbose_name_plural = _("sessions")
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+    @property
+    def status(self) -> SessionStatus:
+        """Whether it signs anybody in now: up to and including ``expires_at``, unless ended."""
+        if self.revoked_at is not None:
+            return "revoked"
+        return "expired" if utc_now() > self.expires_at else "active"

@@ -31,7 +31,7 @@ R = TypeVar("R")
 # The first letter of what stands in the cache.
 ROW, VISITOR, LEASE, MOVED = "s", "v", "l", "m"
 # How nothing begins.
-_NO_MARK = "-"
+NO_MARK = "-"
 
 _LEASE_SECONDS = 10
 # Requests that were under way with the old key when it was replaced.
@@ -130,7 +130,7 @@ class Copies:
         """
         new = copy._replace(kind=ROW, nonce=_nonce())
         # In the memory of one process no mark is a row's: what a visitor left there goes.
-        mark = mark if self._keeps_rows else _NO_MARK
+        mark = mark if self._keeps_rows else NO_MARK
         try:
             if self._reach(
                 lambda: self._swap(digest, mark, new, ttl, ROW + VISITOR + LEASE)

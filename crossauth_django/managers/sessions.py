@@ -20,6 +20,8 @@ from crossauth_django.managers.copies import get_copies
 from crossauth_django.managers.transactions import in_transaction, lock_user
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     _QuerySet = models.QuerySet[Any]
 else:
     _QuerySet = models.QuerySet
@@ -37,13 +39,15 @@ _BATCH = 1000
 class UserSessionQuerySet(_QuerySet):
     """Conditions on what may still change."""
 
-    def not_ended(self) -> UserSessionQuerySet:
+    def not_ended(self) -> Self:
         """Leave out what was ended; a timeout ends without being written."""
-        return self.filter(revoked_at=None)
+        rows: Self = self.filter(revoked_at=None)
+        return rows
 
-    def active(self, now: datetime | None = None) -> UserSessionQuerySet:
+    def active(self, now: datetime | None = None) -> Self:
         """What is signed in at ``now``, up to and including its last moment."""
-        return self.not_ended().filter(expires_at__gte=now or utc_now())
+        rows: Self = self.not_ended().filter(expires_at__gte=now or utc_now())
+        return rows
 
     def end(self, reason: str, *, at: datetime | None = None) -> int:
         """End for ever what has not ended yet, in one statement, and say how many.
@@ -52,22 +56,22 @@ class UserSessionQuerySet(_QuerySet):
         is committed; every worker knows at its next request.
         """
         values = {"revoked_at": at or utc_now(), "end_reason": reason}
-        digests = self.not_ended()._change(values)
-        self._forget(digests)
+        digests = self.not_ended().change(values)
+        self.forget(digests)
         return len(digests)
 
     def delete(self) -> tuple[int, dict[str, int]]:
         """Delete the rows and, once that is committed, their copies."""
         digests = list(self.values_list("token_hash", flat=True))
         deleted = super().delete()
-        self._forget(digests, buries=True)
+        self.forget(digests, buries=True)
         return deleted
 
     # As Django marks its own: not to be called from templates, not copied to managers.
     delete.alters_data = True  # type: ignore[attr-defined]
     delete.queryset_only = True  # type: ignore[attr-defined]
 
-    def _change(self, values: dict[str, Any]) -> list[str]:
+    def change(self, values: dict[str, Any]) -> list[str]:
         """Update and return the digests of the rows that were changed."""
         values = {**values, "changed_at": utc_now()}
         self._for_write = True
@@ -79,7 +83,7 @@ class UserSessionQuerySet(_QuerySet):
                 changed_at=values["changed_at"]
             )
             return list(changed.values_list("token_hash", flat=True))
-        query = self.query.chain(UpdateQuery)
+        query: Any = self.query.chain(UpdateQuery)
         query.add_update_values(values)
         query.clear_ordering(force=True)
         statement, parameters = query.get_compiler(self.db).as_sql()
@@ -88,7 +92,8 @@ class UserSessionQuerySet(_QuerySet):
             cursor.execute(f"{statement} RETURNING {returned}", parameters)
             return [digest for (digest,) in cursor.fetchall()]
 
-    def _forget(self, digests: list[str], *, buries: bool = False) -> None:
+    def forget(self, digests: list[str], *, buries: bool = False) -> None:
+        """Forget the copies once what was written so far is committed."""
         if digests:
             forget = functools.partial(
                 _forget_copies, self.model, digests, using=self.db, buries=buries
@@ -121,8 +126,36 @@ class UserSessionManager(models.Manager.from_queryset(UserSessionQuerySet)):  # 
         rows = rows.not_ended().filter(token_hash=digest, kind=BROWSER)
         return bool(rows.update(last_active_at=seen, expires_at=expires))
 
+    def is_version(self, digest: str, version: int) -> bool:
+        """Say whether the row goes on and has not changed since ``version``."""
+        rows = self.primary().filter(changed_at=from_version(version))
+        rows = rows.not_ended().filter(token_hash=digest, kind=BROWSER)
+        return bool(rows.exists())
+
+    def rotate(self, old: str, new: str, moment: datetime) -> bool:
+        """Give a session that has not ended another digest, and the old one to nobody.
+
+        The cache says for a minute that the session has moved. When it does not answer, a row
+        that has ended says so.
+        """
+        if not self.write(old, {"token_hash": new, "changed_at": moment}):
+            return False
+        using = router.db_for_write(self.model)
+
+        def forget() -> None:
+            if not get_copies().mark_moved(old):
+                bury(self.model, [old], using=using)
+
+        after_commit(forget, using=using)
+        return True
+
     def sign_in(
-        self, user_id: Any, write: Callable[[], bool], *, digest: str, is_capped: bool
+        self,
+        user_id: Any,
+        write: Callable[[], bool],
+        *,
+        digest: str,
+        is_capped: bool = True,
     ) -> bool:
         """Write a session of a user, and end those beyond the cap; False without such a user.
 
@@ -159,7 +192,7 @@ class UserSessionManager(models.Manager.from_queryset(UserSessionQuerySet)):  # 
             default=Value("email_changed"),
         )
         # MySQL assigns from left to right: what the others are decided by comes last.
-        digests = rows.filter(is_password | ~Q(email_fingerprint=email))._change(
+        digests = rows.filter(is_password | ~Q(email_fingerprint=email)).change(
             {
                 "end_reason": reason,
                 "revoked_at": Case(
@@ -171,7 +204,7 @@ class UserSessionManager(models.Manager.from_queryset(UserSessionQuerySet)):  # 
                 "email_fingerprint": email,
             }
         )
-        rows._forget(digests)
+        rows.forget(digests)
         return len(digests)
 
     def changed_lately(self, within: timedelta) -> list[str]:
@@ -234,7 +267,7 @@ def after_commit(callback: Callable[[], None], *, using: str) -> None:
 def in_real_transaction(using: str) -> bool:
     """Say whether a transaction is open that will be committed."""
     blocks = connections[using].atomic_blocks
-    return bool(blocks) and not blocks[0]._from_testcase
+    return bool(blocks) and not getattr(blocks[0], "_from_testcase", False)
 
 
 def _forget_copies(

@@ -1,0 +1,216 @@
+"""The browsers and tokens that a user is signed in with: list them, end them, issue tokens."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.http import HttpRequest
+
+from crossauth_django import crypto
+from crossauth_django.conf import conf
+from crossauth_django.fields import utc_now
+from crossauth_django.managers.identifiers import to_pk
+from crossauth_django.managers.sessions import TOKEN, fingerprints
+from crossauth_django.models import UserSession
+from crossauth_django.sessions import SessionStore, current_session
+
+# Longer than any real one; the text is the client's.
+_USER_AGENT_LENGTH = 1000
+
+
+@dataclass(frozen=True)
+class Device:
+    """One session as its owner sees it.
+
+    ``handle`` names it in ``revoke``; it is not the key and says nothing about it. ``kind`` is
+    ``"browser"`` or ``"token"``. ``address`` is where it signed in from. ``end_reason`` is empty
+    while the session goes on.
+    """
+
+    handle: str
+    kind: str
+    is_current: bool
+    client_name: str
+    user_agent: str
+    address: str
+    created_at: datetime
+    last_active_at: datetime | None
+    expires_at: datetime
+    ended_at: datetime | None
+    end_reason: str
+
+    @property
+    def is_active(self) -> bool:
+        return not self.end_reason
+
+    @property
+    def browser(self) -> str:
+        """The browser's name, like ``"Firefox"``; empty when unknown, or without ``ua-parser``."""
+        return _parse(self.user_agent)[0]
+
+    @property
+    def system(self) -> str:
+        """The operating system's name, like ``"Android"``; empty like ``browser``."""
+        return _parse(self.user_agent)[1]
+
+
+def list_sessions(
+    user: AbstractBaseUser,
+    *,
+    request: HttpRequest | None = None,
+    include_ended: bool = False,
+) -> list[Device]:
+    """Return the user's sessions, the latest activity first. One query.
+
+    The current one is that of ``request``, or of the request under way. Those that have ended
+    are kept until ``crossauth_purge`` deletes them.
+    """
+    rows = UserSession.objects.filter(user_id=user.pk)
+    if not include_ended:
+        rows = rows.active()
+    rows = rows.defer("data").order_by("-last_active_at", "-created_at", "pk")
+    current = _session_of(request)
+    digest = None if current is None else current.digest
+    return [_device(row, is_current=row.token_hash == digest) for row in rows]
+
+
+def revoke(
+    user: AbstractBaseUser, handle: str, *, reason: str = "user_revoked"
+) -> bool:
+    """End one session of this user, on every worker at its next request.
+
+    False when the handle is unknown, malformed, another user's, or its session has ended:
+    one answer for all.
+    """
+    pk = to_pk(UserSession, handle)
+    rows = UserSession.objects.active().filter(user_id=user.pk, pk=pk)
+    return pk is not None and bool(rows.end(reason))
+
+
+def revoke_others(request: HttpRequest, *, reason: str = "user_revoked_all") -> int:
+    """End all sessions and tokens of the request's user but this one; return how many."""
+    session = _session_of(request)
+    rows = UserSession.objects.active().filter(user_id=_user_id(request))
+    if session is not None and session.digest is not None:
+        rows = rows.exclude(token_hash=session.digest)
+    ended: int = rows.end(reason)
+    return ended
+
+
+def revoke_all(user: AbstractBaseUser, *, reason: str = "logout_all") -> int:
+    """End all sessions and tokens of the user, in one statement; return how many."""
+    ended: int = UserSession.objects.active().filter(user_id=user.pk).end(reason)
+    return ended
+
+
+def remember(request: HttpRequest) -> None:
+    """Keep this browser signed in for ``CROSSAUTH_SESSION_REMEMBER_ME_AGE``.
+
+    Call it right before or after ``login()``; a sign-in without it is not remembered. It stands
+    for both timeouts and gives the cookie this age.
+    """
+    session = _session_of(request)
+    if session is not None:
+        session.remember()
+
+
+def issue_token(user: AbstractBaseUser, *, client_name: str, max_age: timedelta) -> str:
+    """Return a bearer token for ``BearerTokenMiddleware``; only its digest is kept.
+
+    It is listed and revoked like any device, ends with a change of the password or the address,
+    and does not count among ``CROSSAUTH_MAX_SESSIONS_PER_USER``.
+    """
+    token, now = crypto.new_secret(), utc_now()
+    password, email = fingerprints(user)
+    UserSession.objects.create(
+        kind=TOKEN,
+        user_id=user.pk,
+        token_hash=crypto.digest(token),
+        password_fingerprint=password,
+        email_fingerprint=email,
+        client_name=client_name,
+        created_at=now,
+        updated_at=now,
+        expires_at=now + max_age,
+    )
+    return token
+
+
+def user_of_token(token: str) -> AbstractBaseUser | None:
+    """Return whom a bearer token signs in, in one query; None for every token that does not.
+
+    The activity is written at most once in ``CROSSAUTH_SESSION_TOUCH_INTERVAL``.
+    """
+    now, rows = utc_now(), UserSession.objects.primary().active()
+    rows = rows.filter(token_hash=crypto.digest(token), kind=TOKEN)
+    row = rows.select_related("user").first()
+    user: Any = None if row is None else row.user
+    if row is None or user is None or not user.is_active:
+        return None
+    if (row.password_fingerprint, row.email_fingerprint) != fingerprints(user):
+        # Changed by a door without signals.
+        return None
+    seen = row.last_active_at
+    if seen is None or now - seen >= conf.CROSSAUTH_SESSION_TOUCH_INTERVAL:
+        rows.update(last_active_at=now)
+    found: AbstractBaseUser = user
+    return found
+
+
+def client_of(user_agent: str | None, address: str) -> dict[str, Any]:
+    """Return what a row keeps of a client."""
+    return {
+        "user_agent": (user_agent or "")[:_USER_AGENT_LENGTH],
+        "ip": address,
+    }
+
+
+def _device(row: UserSession, *, is_current: bool) -> Device:
+    return Device(
+        handle=str(row.pk),
+        kind=row.kind,
+        is_current=is_current,
+        client_name=row.client_name or "",
+        user_agent=row.user_agent or "",
+        address=row.ip or "",
+        created_at=row.created_at,
+        last_active_at=row.last_active_at,
+        expires_at=row.expires_at,
+        ended_at=row.revoked_at or (None if row.status == "active" else row.expires_at),
+        end_reason=_end_reason(row),
+    )
+
+
+def _end_reason(row: UserSession) -> str:
+    if row.status != "expired":
+        return row.end_reason
+    is_absolute = row.ends_at is not None and row.expires_at >= row.ends_at
+    return "session_absolute_timeout" if is_absolute else "session_timeout"
+
+
+def _session_of(request: HttpRequest | None) -> SessionStore | None:
+    session = (
+        current_session() if request is None else getattr(request, "session", None)
+    )
+    return session if isinstance(session, SessionStore) else None
+
+
+def _user_id(request: HttpRequest) -> Any:
+    return getattr(getattr(request, "user", None), "pk", None)
+
+
+@functools.lru_cache(maxsize=1000)
+def _parse(user_agent: str) -> tuple[str, str]:
+    try:
+        from ua_parser import parse
+    except ImportError:
+        return "", ""
+    found = parse(user_agent)
+    return (
+        found.user_agent.family if found.user_agent else "",
+        found.os.family if found.os else "",
+    )

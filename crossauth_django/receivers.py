@@ -1,0 +1,111 @@
+"""What follows from what Django, or this app, says has happened; connected by ``apps.ready()``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from django.contrib.auth import SESSION_KEY, get_user_model
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.signals import user_logged_in, user_logged_out
+from django.core.signals import request_finished, request_started
+from django.db import models
+from django.db.models.signals import post_save, pre_delete
+from django.http import HttpRequest
+
+from crossauth_django import devices
+from crossauth_django.addresses import client_address
+from crossauth_django.models import UserSession
+from crossauth_django.sessions import SessionStore, current_session
+from crossauth_django.sessions.current import end_of_request, start_of_request
+from crossauth_django.signals import account_claimed
+
+# The checkbox of a sign-in form, whichever form it is.
+REMEMBER_FIELD = "remember_me"
+
+
+def connect() -> None:
+    """Connect everything, once."""
+    for signal, receiver in (
+        (request_started, expect_session),
+        (request_finished, forget_session),
+        (user_logged_in, take_sign_in_over),
+        (user_logged_out, say_who_signs_out),
+        (post_save, end_sessions_of_changed_user),
+        (pre_delete, end_sessions_of_deleted_user),
+        (account_claimed, end_sessions_of_claimed_account),
+    ):
+        signal.connect(receiver, dispatch_uid=f"crossauth_django.{receiver.__name__}")
+
+
+def expect_session(**kwargs: Any) -> None:
+    start_of_request()
+
+
+def forget_session(**kwargs: Any) -> None:
+    end_of_request()
+
+
+def take_sign_in_over(
+    request: HttpRequest | None, user: AbstractBaseUser, **kwargs: Any
+) -> None:
+    """Rotate the key, note the browser, and honour ``remember_me`` in any sign-in form."""
+    session = getattr(request, "session", None)
+    if request is None or not isinstance(session, SessionStore):
+        return
+    agent, address = request.META.get("HTTP_USER_AGENT"), client_address(request)
+    session.signed_in(user, devices.client_of(agent, address))
+    if request.method == "POST" and request.POST.get(REMEMBER_FIELD):
+        session.remember()
+
+
+def say_who_signs_out(request: HttpRequest | None, **kwargs: Any) -> None:
+    session = getattr(request, "session", None)
+    if isinstance(session, SessionStore):
+        session.end_as("logout")
+
+
+def end_sessions_of_changed_user(
+    sender: type[models.Model],
+    instance: models.Model,
+    *,
+    created: bool,
+    raw: bool,
+    update_fields: Collection[str] | None,
+    **kwargs: Any,
+) -> None:
+    """End the others after another password or address, and all of a user who is disabled."""
+    if created or raw or not isinstance(instance, AbstractBaseUser):
+        return
+    if not isinstance(instance, get_user_model()):
+        return
+    fields = {"password", instance.get_email_field_name(), "is_active"}
+    if update_fields is not None and fields.isdisjoint(update_fields):
+        return
+    if instance.is_active:
+        spared = _current_digest(instance)
+        UserSession.objects.credentials_changed(instance, spared=spared)
+    else:
+        rows = UserSession.objects.primary().filter(user_id=instance.pk)
+        rows.end("user_disabled")
+
+
+def end_sessions_of_deleted_user(
+    sender: type[models.Model], instance: models.Model, **kwargs: Any
+) -> None:
+    """Forget the copies; the rows go with the user."""
+    if isinstance(instance, get_user_model()):
+        rows = UserSession.objects.primary().filter(user_id=instance.pk)
+        rows.forget(list(rows.values_list("token_hash", flat=True)), buries=True)
+
+
+def end_sessions_of_claimed_account(user: AbstractBaseUser, **kwargs: Any) -> None:
+    devices.revoke_all(user, reason="oauth_account_claimed")
+
+
+def _current_digest(user: AbstractBaseUser) -> str | None:
+    session = current_session()
+    if session is None or not session.has_row:
+        return None
+    owner = user._meta.pk.value_to_string(user)
+    return session.digest if session.get(SESSION_KEY) == owner else None

@@ -1,0 +1,55 @@
+"""When a session is over: idle, absolute and the cookie's age, whichever comes first."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.contrib.auth import SESSION_KEY
+
+from crossauth_django.conf import conf
+from crossauth_django.managers.copies import ROW, Copy
+from crossauth_django.managers.sessions import to_seconds, to_version
+
+if TYPE_CHECKING:
+    from crossauth_django.models import UserSession
+
+# In the session's data: this device is remembered.
+REMEMBER_KEY = "_crossauth_remember"
+
+
+def timeouts(data: dict[str, Any]) -> tuple[timedelta, timedelta]:
+    """Return the idle and the absolute timeout of a signed-in session with these data."""
+    if data.get(REMEMBER_KEY):
+        age = conf.CROSSAUTH_SESSION_REMEMBER_ME_AGE
+        return age, age
+    return conf.CROSSAUTH_SESSION_IDLE_TIMEOUT, conf.CROSSAUTH_SESSION_ABSOLUTE_TIMEOUT
+
+
+def end_of(copy: Copy, data: dict[str, Any]) -> float:
+    """Return the last moment of a session, in seconds since 1970.
+
+    Timeouts are for who is signed in; a visitor's session lives as long as the cookie. They are
+    read anew each time, so that shorter ones count for sessions that began before.
+    """
+    if SESSION_KEY not in data:
+        return copy.ends
+    idle, absolute = timeouts(data)
+    return min(
+        copy.ends,
+        copy.created + absolute.total_seconds(),
+        copy.seen + idle.total_seconds(),
+    )
+
+
+def copy_of(row: UserSession) -> Copy:
+    """Return a row as a copy that nobody has put into the cache yet."""
+    return Copy(
+        kind=ROW,
+        nonce="",
+        seen=to_seconds(row.last_active_at or row.created_at),
+        created=to_seconds(row.created_at),
+        ends=to_seconds(row.ends_at or row.expires_at),
+        version=to_version(row.changed_at),
+        text=row.data,
+    )

@@ -18,28 +18,8 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.CreateModel(
-            name='AddressLock',
-            fields=[
-                ('number', models.PositiveSmallIntegerField(primary_key=True, serialize=False)),
-            ],
-            options={
-                'verbose_name': 'address lock',
-                'verbose_name_plural': 'address locks',
-            },
-        ),
-        migrations.CreateModel(
-            name='VerifiedEmail',
-            fields=[
-                ('user', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='crossauth_verified_email', serialize=False, to=settings.AUTH_USER_MODEL, verbose_name='user')),
-                ('email', crossauth_django.fields.EmailAddressField(max_length=320, verbose_name='email address')),
-                ('verified_at', crossauth_django.fields.AwareDateTimeField(default=crossauth_django.fields.utc_now, verbose_name='verified at')),
-            ],
-            options={
-                'verbose_name': 'verified email address',
-                'verbose_name_plural': 'verified email addresses',
-            },
-        ),
+        # First, by hand: the others refer to it where it is AUTH_USER_MODEL, and the autodetector
+        # sees that only there.
         migrations.CreateModel(
             name='User',
             fields=[
@@ -62,6 +42,28 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'users',
                 'abstract': False,
                 'swappable': 'AUTH_USER_MODEL',
+            },
+        ),
+        migrations.CreateModel(
+            name='AddressLock',
+            fields=[
+                ('number', models.PositiveSmallIntegerField(primary_key=True, serialize=False)),
+            ],
+            options={
+                'verbose_name': 'address lock',
+                'verbose_name_plural': 'address locks',
+            },
+        ),
+        migrations.CreateModel(
+            name='VerifiedEmail',
+            fields=[
+                ('user', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='crossauth_verified_email', serialize=False, to=settings.AUTH_USER_MODEL, verbose_name='user')),
+                ('email', crossauth_django.fields.EmailAddressField(max_length=320, verbose_name='email address')),
+                ('verified_at', crossauth_django.fields.AwareDateTimeField(default=crossauth_django.fields.utc_now, verbose_name='verified at')),
+            ],
+            options={
+                'verbose_name': 'verified email address',
+                'verbose_name_plural': 'verified email addresses',
             },
         ),
         migrations.CreateModel(

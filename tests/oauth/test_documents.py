@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import time_machine
+from django.core.cache import caches
 from django.test import Client
 
 from crossauth_django.exceptions import ProviderError
@@ -57,6 +58,7 @@ def test_a_document_is_kept_between_five_minutes_and_a_day(
 @pytest.mark.parametrize("alias", ["default", "redis"])
 def test_all_workers_share_one_copy(site, provider, alias):
     site.CROSSAUTH_CACHE_ALIAS = alias
+    caches[alias].clear()
     first = fetch(provider)
     assert run_together(4, lambda: fetch(provider)) == [first] * 4
     assert provider.asked("/jwks") == 1
@@ -112,6 +114,7 @@ def test_a_refetch_that_fails_is_not_repeated_at_once(provider):
 @pytest.mark.parametrize("alias", ["default", "redis"])
 def test_workers_wait_for_the_one_that_refetches(site, provider, alias):
     site.CROSSAUTH_CACHE_ALIAS = alias
+    caches[alias].clear()
     arrived = threading.Event()
 
     def slowly(handler: Any) -> Reply:

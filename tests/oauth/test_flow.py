@@ -20,6 +20,11 @@ from tests.provider import Reply
 pytestmark = pytest.mark.django_db
 
 
+def use_cache(site: Any, alias: str) -> None:
+    site.CROSSAUTH_CACHE_ALIAS = alias
+    caches[alias].clear()
+
+
 def query_of(response: Any) -> dict[str, str]:
     query = parse_qs(urlsplit(response["Location"]).query)
     assert all(len(values) == 1 for values in query.values())
@@ -29,7 +34,7 @@ def query_of(response: Any) -> dict[str, str]:
 @pytest.mark.parametrize("alias", ["default", "redis"])
 @pytest.mark.parametrize("name", ["acme", "google", "github"])
 def test_a_stranger_signs_in_at_a_provider(client, site, provider, name, alias):
-    site.CROSSAUTH_CACHE_ALIAS = alias
+    use_cache(site, alias)
     response = sign_in(client, provider, name)
     assert (response.status_code, response["Location"]) == (302, "/welcome/")
     assert get_user(client).is_authenticated
@@ -199,7 +204,7 @@ def test_what_nobody_asked_for_is_refused(client, site, answer):
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("alias", ["default", "redis"])
 def test_of_64_callbacks_with_one_state_one_signs_in(site, provider, alias):
-    site.CROSSAUTH_CACHE_ALIAS = alias
+    use_cache(site, alias)
     for number in range(5):
         client = Client()
         provider.user = {"sub": f"user {number}"}

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from django.contrib.auth import (
+    aauthenticate,
+    authenticate,
+    get_user,
+    get_user_model,
+)
+from django.contrib.auth.models import Permission
+from django.core.exceptions import ImproperlyConfigured
+
+from crossauth_django.backends import ProviderBackend, provider_backend
+
+PATH = "crossauth_django.backends.ProviderBackend"
+MODEL = "django.contrib.auth.backends.ModelBackend"
+
+
+class StaffBackend(ProviderBackend):
+    """A project's own rule."""
+
+    def user_can_authenticate(self, user: Any) -> bool:
+        return super().user_can_authenticate(user) and user.is_staff
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_accepts_no_credentials(settings):
+    settings.AUTHENTICATION_BACKENDS = [PATH]
+    get_user_model().objects.create_user("jane", password="right")
+    credentials = {"username": "jane", "password": "right"}
+    assert authenticate(**credentials) is None
+    assert asyncio.run(aauthenticate(**credentials)) is None
+    settings.AUTHENTICATION_BACKENDS = [PATH, MODEL]
+    assert authenticate(**credentials) is not None
+    assert asyncio.run(aauthenticate(**credentials)) is not None
+
+
+@pytest.mark.django_db
+def test_it_keeps_a_user_signed_in_until_disabled(settings, client):
+    settings.AUTHENTICATION_BACKENDS = [PATH]
+    user = get_user_model().objects.create_user("jane")
+    client.force_login(user, backend=PATH)
+    assert get_user(client) == user
+    user.is_active = False
+    user.save()
+    assert get_user(client).is_anonymous
+
+
+@pytest.mark.django_db
+def test_permissions_work_with_this_backend_alone(settings):
+    settings.AUTHENTICATION_BACKENDS = [PATH]
+    user = get_user_model().objects.create_user("jane")
+    permission = Permission.objects.filter(codename="view_user").get()
+    user.user_permissions.add(permission)
+    assert user.has_perm(f"{permission.content_type.app_label}.view_user")
+
+
+@pytest.mark.django_db
+def test_beside_modelbackend_permissions_cost_no_more_queries(
+    settings, django_assert_num_queries
+):
+    for backends in ([MODEL], [MODEL, PATH]):
+        settings.AUTHENTICATION_BACKENDS = backends
+        user = get_user_model().objects.create_user(f"jane {len(backends)}")
+        with django_assert_num_queries(2):
+            assert not user.has_perm("auth.add_user")
+
+
+@pytest.mark.parametrize(
+    ("backends", "expected"),
+    [
+        ([MODEL, PATH], PATH),
+        (
+            ["tests.test_backends.StaffBackend", PATH],
+            "tests.test_backends.StaffBackend",
+        ),
+    ],
+)
+def test_the_first_provider_backend_of_the_settings_signs_in(
+    settings, backends, expected
+):
+    settings.AUTHENTICATION_BACKENDS = backends
+    path, backend = provider_backend()
+    assert path == expected
+    assert isinstance(backend, ProviderBackend)
+
+
+def test_without_one_the_error_says_what_to_add(settings):
+    settings.AUTHENTICATION_BACKENDS = [MODEL]
+    with pytest.raises(ImproperlyConfigured, match=PATH):
+        provider_backend()

@@ -135,7 +135,7 @@ def _finish(
 def _remember(request: HttpRequest, response: HttpResponse, attempt: Attempt) -> None:
     # Browsers send the oldest first (RFC 6265 section 5.4).
     begun = [name for name in request.COOKIES if state.COOKIE_PREFIX in name]
-    for name in begun[: len(begun) + 1 - MAX_ATTEMPTS]:
+    for name in begun[: max(0, len(begun) + 1 - MAX_ATTEMPTS)]:
         response.delete_cookie(name, samesite="Lax")
     secure = attempt.redirect_uri.startswith("https:")
     response.set_cookie(

@@ -1,0 +1,293 @@
+"""The ``SessionStorage`` protocol over the table that the session engine keeps, too."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import json
+import sys
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from django.apps import apps
+from django.contrib.auth import get_user_model
+from django.db import router, transaction
+from django.db.models import Q
+
+from crossauth_django.eventloop import is_loop_running, off_loop
+from crossauth_django.exceptions import AccountMissingError, InvalidCursorError
+from crossauth_django.managers.identifiers import is_storable, to_pk
+from crossauth_django.managers.refusals import refusal
+from crossauth_django.managers.sessions import TOKEN, fingerprints
+
+if TYPE_CHECKING:
+    from crossauth_django.protocols import (
+        SessionListOrder,
+        SessionRecord,
+        SessionStatus,
+    )
+
+_ORDERS = {
+    f"{field}_{direction}": (field, direction == "desc")
+    for field in ("updated_at", "created_at", "expires_at")
+    for direction in ("asc", "desc")
+}
+# Ours are shorter; a long one is not worth a look.
+_CURSOR_LENGTH = 512
+
+
+@dataclass(frozen=True)
+class SessionPage:
+    """Records in their order; ``next_cursor`` is None on the last page."""
+
+    records: list[SessionRecord]
+    next_cursor: str | None
+
+
+class SessionStorage:
+    """Sessions and tokens of users, by the digest of their secret.
+
+    It has no state, and every method may be called on a running event loop. Each write is one
+    conditional statement, in a transaction of its own or in the caller's. A session of the
+    engine that is revoked here ends at its next request; both appear in one device list.
+    """
+
+    @off_loop
+    def create(
+        self,
+        *,
+        token_hash: str,
+        user_id: Any,
+        created_at: datetime,
+        updated_at: datetime,
+        expires_at: datetime,
+        client_id: str | None = None,
+        client_name: str | None = None,
+        user_agent: str | None = None,
+        ip: str | None = None,
+        last_active_at: datetime | None = None,
+    ) -> SessionRecord:
+        """Begin a session. Raise ``AccountMissingError`` without such a user.
+
+        A ``token_hash`` that exists is an ``IntegrityError``, which leaves the caller's
+        transaction usable.
+        """
+        model, using = get_user_model(), self._write_alias()
+        pk = to_pk(model, user_id)
+        user = (
+            None
+            if pk is None
+            else model._base_manager.using(using).filter(pk=pk).first()
+        )
+        if user is None:
+            raise refusal(AccountMissingError, "no such user")
+        password, email = fingerprints(user)
+        with transaction.atomic(using=using):
+            record: SessionRecord = (
+                _sessions()
+                .using(using)
+                .create(
+                    kind=TOKEN,
+                    token_hash=token_hash,
+                    user_id=user.pk,
+                    password_fingerprint=password,
+                    email_fingerprint=email,
+                    created_at=created_at,
+                    updated_at=updated_at,
+                    expires_at=expires_at,
+                    client_id=client_id,
+                    client_name=client_name,
+                    user_agent=user_agent,
+                    ip=ip,
+                    last_active_at=last_active_at,
+                )
+            )
+        return record
+
+    @off_loop
+    def get(self, *, token_hash: str, now: datetime) -> SessionRecord | None:
+        """Return the session while it is active, up to and including ``expires_at``."""
+        if not is_storable(token_hash):
+            return None
+        rows = _sessions().primary().active(now)
+        found: SessionRecord | None = rows.filter(
+            token_hash=token_hash, user__isnull=False
+        ).first()
+        return found
+
+    @off_loop
+    def get_any(self, session_id: Any) -> SessionRecord | None:
+        """Return the session whatever its status; None for an id that names none."""
+        found: SessionRecord | None = self._rows(session_id).first()
+        return found
+
+    @off_loop
+    def list_for_user(
+        self,
+        user_id: Any,
+        *,
+        now: datetime,
+        status: SessionStatus | None = None,
+        order_by: SessionListOrder = "updated_at_desc",
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> SessionPage:
+        """Return one page, in one query; pages neither repeat nor skip what stays as it was.
+
+        A cursor belongs to its order. Raise ``InvalidCursorError``, a ``ValueError``, for one
+        that is malformed or of another order, and ``ValueError`` for an unknown order or status
+        and for a limit below 1.
+        """
+        if limit < 1:
+            raise ValueError("limit must be at least 1")
+        if order_by not in _ORDERS:
+            raise ValueError(f"unknown order {order_by!r}")
+        field, is_descending = _ORDERS[order_by]
+        beyond = Q() if cursor is None else _beyond(cursor, order_by)
+        pk = to_pk(get_user_model(), user_id)
+        if pk is None:
+            return SessionPage([], None)
+        sign = "-" if is_descending else ""
+        rows = _sessions().filter(_of_status(status, now), beyond, user_id=pk)
+        # One more than asked for tells whether there is another page.
+        found = list(rows.order_by(f"{sign}{field}", f"{sign}pk")[: limit + 1])
+        records = found[:limit]
+        is_last = len(found) <= limit
+        return SessionPage(records, None if is_last else _cursor(order_by, records[-1]))
+
+    @off_loop
+    def refresh(
+        self,
+        session_id: Any,
+        *,
+        updated_at: datetime,
+        expires_at: datetime,
+        last_active_at: datetime | None = None,
+    ) -> SessionRecord | None:
+        """Extend a session that is active at ``updated_at``; None, and unchanged, otherwise.
+
+        One conditional statement: what is being revoked is not revived. Without
+        ``last_active_at`` the stored one stays.
+        """
+        values = {"updated_at": updated_at, "expires_at": expires_at}
+        if last_active_at is not None:
+            values["last_active_at"] = last_active_at
+        digests = self._rows(session_id).active(updated_at).change(values)
+        _sessions().primary().forget(digests)
+        found: SessionRecord | None = (
+            self._rows(session_id).first() if digests else None
+        )
+        return found
+
+    @off_loop
+    def revoke(self, session_id: Any, *, revoked_at: datetime) -> None:
+        """End a session; one that has ended keeps its time."""
+        self._rows(session_id).end("manual_termination", at=revoked_at)
+
+    @off_loop
+    def revoke_all_for_user(
+        self,
+        user_id: Any,
+        *,
+        revoked_at: datetime,
+        except_session_id: Any | None = None,
+    ) -> int:
+        """End the user's sessions but one, in one statement; return how many ended now."""
+        pk = to_pk(get_user_model(), user_id)
+        if pk is None:
+            return 0
+        rows = _sessions().primary().filter(user_id=pk)
+        spared = to_pk(_sessions().model, except_session_id)
+        if spared is not None:
+            rows = rows.exclude(pk=spared)
+        ended: int = rows.end("logout_all", at=revoked_at)
+        return ended
+
+    def on_commit(self, callback: Callable[[], None]) -> None:
+        """Call back when what was written is durable: at once outside a transaction.
+
+        Inside one, after the outermost commit; dropped when it, or the savepoint, is rolled
+        back. An exception of the callback propagates; it undoes nothing.
+        """
+        if is_loop_running():
+            # What was written there was committed on another thread before it returned.
+            callback()
+            return
+        transaction.on_commit(callback, using=self._write_alias(), robust=False)
+
+    def _rows(self, session_id: Any) -> Any:
+        """The rows of users under an id; none under one that names none."""
+        pk = to_pk(_sessions().model, session_id)
+        rows = _sessions().primary()
+        return rows.none() if pk is None else rows.filter(pk=pk, user__isnull=False)
+
+    def _write_alias(self) -> str:
+        return router.db_for_write(_sessions().model)
+
+
+def _sessions() -> Any:
+    """The manager of ``UserSession``: models and storages do not import each other."""
+    return apps.get_model("crossauth_django", "UserSession")._default_manager
+
+
+def _of_status(status: SessionStatus | None, now: datetime) -> Q:
+    if status is None:
+        return Q()
+    if status == "revoked":
+        return Q(revoked_at__isnull=False)
+    if status == "active":
+        return Q(revoked_at=None, expires_at__gte=now)
+    if status == "expired":
+        return Q(revoked_at=None, expires_at__lt=now)
+    raise ValueError(f"unknown status {status!r}")
+
+
+def _beyond(cursor: str, order_by: str) -> Q:
+    field, is_descending = _ORDERS[order_by]
+    value, pk = _read_cursor(cursor, order_by)
+    side = "lt" if is_descending else "gt"
+    return Q(**{f"{field}__{side}": value}) | Q(**{field: value, f"pk__{side}": pk})
+
+
+def _cursor(order_by: str, record: SessionRecord) -> str:
+    value: datetime = getattr(record, _ORDERS[order_by][0])
+    payload = [order_by, value.astimezone(timezone.utc).isoformat(), str(record.id)]
+    raw = json.dumps(payload, separators=(",", ":")).encode()
+    return base64.urlsafe_b64encode(raw).decode()
+
+
+def _read_cursor(cursor: str, order_by: str) -> tuple[datetime, uuid.UUID]:
+    try:
+        if len(cursor) > _CURSOR_LENGTH:
+            raise ValueError("too long")
+        payload = json.loads(base64.urlsafe_b64decode(cursor.encode("ascii")))
+        order, value, pk = payload
+        if order != order_by:
+            raise ValueError("of another order")
+        moment = datetime.fromisoformat(value).astimezone(timezone.utc)
+        # Years that every database and every time zone can hold.
+        if not 1900 < moment.year < 9900:
+            raise ValueError("out of range")
+        return moment, uuid.UUID(pk)
+    except (
+        *(ValueError, TypeError, AttributeError, OverflowError),
+        *(RecursionError, binascii.Error),
+    ) as error:
+        raise _invalid_cursor() from error
+
+
+def _invalid_cursor() -> Exception:
+    """Return ours, which is also cross-auth's where that is loaded."""
+    exceptions = sys.modules.get("cross_auth.exceptions")
+    theirs = getattr(exceptions, "InvalidCursorError", None)
+    kind = InvalidCursorError if theirs is None else _combined(theirs)
+    return kind("The cursor is not one of this order.")
+
+
+@functools.cache
+def _combined(theirs: type[Exception]) -> type[Exception]:
+    return type("InvalidCursorError", (InvalidCursorError, theirs), {})

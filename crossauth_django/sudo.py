@@ -1,0 +1,165 @@
+"""Recent re-authentication: the password asked for again before what matters.
+
+A session is elevated for ``CROSSAUTH_SUDO_WINDOW``, and with it the elevation ends. Wrong
+passwords are counted in the session's own row, so a stolen session locks nobody out but itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any, TypeVar, cast
+
+from asgiref.sync import iscoroutinefunction, sync_to_async
+from django.contrib.auth import update_session_auth_hash
+from django.contrib.auth.mixins import AccessMixin
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied
+from django.db.models import F, Q
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.shortcuts import resolve_url
+from django.views.decorators.debug import sensitive_variables
+
+from crossauth_django.conf import conf
+from crossauth_django.exceptions import LockedOutError
+from crossauth_django.fields import utc_now
+from crossauth_django.models import UserSession
+from crossauth_django.sessions import SessionStore
+
+ELEVATED_KEY = "_crossauth_sudo_until"
+
+V = TypeVar("V", bound=Callable[..., Any])
+
+
+def is_elevated(request: HttpRequest) -> bool:
+    """Say whether the session was elevated within the window."""
+    until = request.session.get(ELEVATED_KEY)
+    return isinstance(until, (int, float)) and time.time() < until
+
+
+@sensitive_variables("password")
+def elevate(request: HttpRequest, password: str) -> bool:
+    """Check the password of the request's user and elevate the session; False when it is wrong.
+
+    The attempt is counted before the password is looked at, in one statement, so a burst tries
+    no more than ``CROSSAUTH_SUDO_ATTEMPTS``. Then the session is asked no more for
+    ``CROSSAUTH_SUDO_LOCK`` and loses its elevation: ``LockedOutError``. On success the session
+    has a new key, and the old one is dead.
+    """
+    user, session = request.user, _session(request)
+    if not user.is_authenticated or not session.has_row:
+        return False
+    if not _reserve(session):
+        session.pop(ELEVATED_KEY, None)
+        raise LockedOutError(_retry_after(session))
+    if not user.check_password(password):
+        return False
+    _rows(session).update(sudo_failures=0)
+    # Also a hash that check_password() has renewed leaves the session valid.
+    update_session_auth_hash(request, user)
+    session[ELEVATED_KEY] = time.time() + conf.CROSSAUTH_SUDO_WINDOW.total_seconds()
+    return True
+
+
+@sensitive_variables("password")
+async def aelevate(request: HttpRequest, password: str) -> bool:
+    """See ``elevate``."""
+    request.user = await request.auser()
+    return await sync_to_async(elevate)(request, password)
+
+
+def drop(request: HttpRequest) -> None:
+    """End the elevation before its time."""
+    request.session.pop(ELEVATED_KEY, None)
+
+
+def sudo_required(view: V | None = None, *, url: str | None = None) -> Any:
+    """Let only an elevated session in; a function view, sync or async.
+
+    Others are sent to ``url`` (a path or a URL name) with ``?next=``, where a page calls
+    ``elevate``; without one they get 403. Who is not signed in is sent to ``LOGIN_URL``.
+    """
+    if view is None:
+        return functools.partial(sudo_required, url=url)
+    if iscoroutinefunction(view):
+
+        @functools.wraps(view)
+        async def awrapper(
+            request: HttpRequest, *args: Any, **kwargs: Any
+        ) -> HttpResponseBase:
+            request.user = await request.auser()
+            refusal = await sync_to_async(_refusal)(request, url)
+            if refusal is not None:
+                return refusal
+            call = cast("Callable[..., Awaitable[HttpResponseBase]]", view)
+            return await call(request, *args, **kwargs)
+
+        return awrapper
+
+    @functools.wraps(view)
+    def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        return _refusal(request, url) or view(request, *args, **kwargs)
+
+    return wrapper
+
+
+class SudoRequiredMixin(AccessMixin):
+    """``sudo_required`` for class-based views; list it first."""
+
+    sudo_url: str | None = None
+
+    def dispatch(
+        self, request: HttpRequest, *args: Any, **kwargs: Any
+    ) -> HttpResponseBase:
+        refusal = _refusal(request, self.sudo_url)
+        if refusal is not None:
+            return refusal
+        return super().dispatch(request, *args, **kwargs)  # type: ignore[misc,no-any-return]
+
+
+def _refusal(request: HttpRequest, url: str | None) -> HttpResponseBase | None:
+    if not request.user.is_authenticated:
+        return redirect_to_login(request.get_full_path())
+    if is_elevated(request):
+        return None
+    if url is None:
+        raise PermissionDenied
+    return redirect_to_login(request.get_full_path(), resolve_url(url))
+
+
+def _reserve(session: SessionStore) -> bool:
+    """Count one attempt; False, and nothing counted, when there is none left."""
+    now, limit = utc_now(), conf.CROSSAUTH_SUDO_ATTEMPTS
+    rows = _rows(session).filter(revoked_at=None)
+    forgotten = Q(sudo_tried_at=None) | Q(
+        sudo_failures__lt=limit, sudo_tried_at__lte=now - conf.CROSSAUTH_SUDO_WINDOW
+    )
+    unlocked = Q(
+        sudo_failures__gte=limit, sudo_tried_at__lte=now - conf.CROSSAUTH_SUDO_LOCK
+    )
+    if rows.filter(forgotten | unlocked).update(sudo_failures=1, sudo_tried_at=now):
+        return True
+    rows = rows.filter(sudo_failures__lt=limit)
+    return bool(rows.update(sudo_failures=F("sudo_failures") + 1, sudo_tried_at=now))
+
+
+def _retry_after(session: SessionStore) -> int:
+    tried = _rows(session).values_list("sudo_tried_at", flat=True).first()
+    left = conf.CROSSAUTH_SUDO_LOCK - (utc_now() - (tried or utc_now()))
+    return max(1, -(-left // timedelta(seconds=1)))
+
+
+def _rows(session: SessionStore) -> Any:
+    return UserSession.objects.primary().filter(token_hash=session.digest)
+
+
+def _session(request: HttpRequest) -> SessionStore:
+    session = request.session
+    if not isinstance(session, SessionStore):
+        raise ImproperlyConfigured(
+            'Sudo needs SESSION_ENGINE = "crossauth_django.sessions".'
+        )
+    return session

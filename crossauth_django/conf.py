@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 from django.conf import settings
 
@@ -117,9 +117,74 @@ class Conf:
         return getattr(settings, "CROSSAUTH_MAX_SESSIONS_PER_USER", 5)
 
     @property
-    def CROSSAUTH_ANONYMOUS_SESSIONS(self) -> str:
+    def CROSSAUTH_ANONYMOUS_SESSIONS(self) -> Literal["cache", "table"]:
         """Where visitors' sessions live, ``"cache"`` or ``"table"``. Default: ``"cache"``."""
         return getattr(settings, "CROSSAUTH_ANONYMOUS_SESSIONS", "cache")
+
+    @property
+    def CROSSAUTH_LOCKOUT_ATTEMPTS(self) -> int:
+        """Failures of one name from one address, or from one known device. Default: 5; 0 is off."""
+        return getattr(settings, "CROSSAUTH_LOCKOUT_ATTEMPTS", 5)
+
+    @property
+    def CROSSAUTH_LOCKOUT_USER_ATTEMPTS(self) -> int:
+        """Failures of one name from all unknown devices. Default: 20; 0 is off."""
+        return getattr(settings, "CROSSAUTH_LOCKOUT_USER_ATTEMPTS", 20)
+
+    @property
+    def CROSSAUTH_LOCKOUT_ADDRESS_ATTEMPTS(self) -> int:
+        """Failures from one address, with whatever names. Default: 50; 0 is off."""
+        return getattr(settings, "CROSSAUTH_LOCKOUT_ADDRESS_ATTEMPTS", 50)
+
+    @property
+    def CROSSAUTH_LOCKOUT_WINDOW(self) -> timedelta:
+        """How long a failure counts, from the first one. Default: 60 seconds."""
+        return getattr(settings, "CROSSAUTH_LOCKOUT_WINDOW", timedelta(seconds=60))
+
+    @property
+    def CROSSAUTH_LOCKOUT_BASE(self) -> timedelta:
+        """How long the first lock lasts; each further one twice as long. Default: 60 seconds."""
+        return getattr(settings, "CROSSAUTH_LOCKOUT_BASE", timedelta(seconds=60))
+
+    @property
+    def CROSSAUTH_LOCKOUT_MAX(self) -> timedelta:
+        """How long a lock lasts at most. Default: 1 hour."""
+        return getattr(settings, "CROSSAUTH_LOCKOUT_MAX", timedelta(hours=1))
+
+    @property
+    def CROSSAUTH_LOCKOUT_RETENTION(self) -> timedelta:
+        """How long after its end a lock still makes the next one longer. Default: 24 hours."""
+        return getattr(settings, "CROSSAUTH_LOCKOUT_RETENTION", timedelta(hours=24))
+
+    @property
+    def CROSSAUTH_LOCKOUT_ON_SUCCESS(self) -> Literal["clear_all", "clear_user_only"]:
+        """Whether a sign-in takes its own failures off the address too. Default: ``clear_all``."""
+        return getattr(settings, "CROSSAUTH_LOCKOUT_ON_SUCCESS", "clear_all")
+
+    @property
+    def CROSSAUTH_LOCKOUT_FAIL_OPEN(self) -> bool:
+        """Allow sign-ins, uncounted, while the cache is down. Default: False, answer 503."""
+        return getattr(settings, "CROSSAUTH_LOCKOUT_FAIL_OPEN", False)
+
+    @property
+    def CROSSAUTH_LOCKOUT_UNLOCK_EMAIL(self) -> bool:
+        """Mail the owner a link that ends a lock. Default: False."""
+        return getattr(settings, "CROSSAUTH_LOCKOUT_UNLOCK_EMAIL", False)
+
+    @property
+    def CROSSAUTH_DEVICE_COOKIE_AGE(self) -> timedelta:
+        """How long a browser that has signed in stays known. Default: 365 days; 0 is off."""
+        return getattr(settings, "CROSSAUTH_DEVICE_COOKIE_AGE", timedelta(days=365))
+
+    @property
+    def CROSSAUTH_LOG_NAMES(self) -> bool:
+        """Write names and addresses in full to the security log. Default: False, digests."""
+        return getattr(settings, "CROSSAUTH_LOG_NAMES", False)
+
+    @property
+    def CROSSAUTH_RATE_LIMITS(self) -> Mapping[str, Any]:
+        """Over the table of ``limits``: name to ``(times, seconds)`` or 0. Default: ``{}``."""
+        return getattr(settings, "CROSSAUTH_RATE_LIMITS", {})
 
     @property
     def CROSSAUTH_SUDO_WINDOW(self) -> timedelta:

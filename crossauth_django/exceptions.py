@@ -92,13 +92,27 @@ class EncryptionError(CrossAuthError):
 
 
 class LockedOutError(CrossAuthError):
-    """Too many sign-in attempts; ``retry_after`` is in whole seconds, at least 1."""
+    """Too many sign-in attempts; ``retry_after`` is in whole seconds, at least 1.
+
+    ``rule`` refused it, of the ``subjects`` that it would have counted against; ``is_new`` says
+    that it started a lock.
+    """
 
     code = "locked_out"
 
-    def __init__(self, retry_after: int) -> None:
+    def __init__(
+        self,
+        retry_after: int,
+        *,
+        rule: str = "",
+        subjects: tuple[str, ...] = (),
+        is_new: bool = False,
+    ) -> None:
         super().__init__(f"Locked for {retry_after} s.")
         self.retry_after = retry_after
+        self.rule = rule
+        self.subjects = subjects
+        self.is_new = is_new
 
 
 class RateLimitedError(CrossAuthError):

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import logging
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from django.contrib.auth import SESSION_KEY, get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
-from django.contrib.auth.signals import user_logged_in, user_logged_out
+from django.contrib.auth.signals import (
+    user_logged_in,
+    user_logged_out,
+    user_login_failed,
+)
 from django.core.signals import request_finished, request_started
 from django.db import models
 from django.db.models.signals import post_save, pre_delete
 from django.http import HttpRequest
 
-from crossauth_django import devices
+from crossauth_django import devices, lockout
 from crossauth_django.addresses import client_address
+from crossauth_django.exceptions import StoreUnavailableError
 from crossauth_django.models import UserSession
 from crossauth_django.sessions import SessionStore, current_session
 from crossauth_django.sessions.current import end_of_request, start_of_request
 from crossauth_django.signals import account_claimed
+
+logger = logging.getLogger("crossauth_django.lockout")
 
 # The checkbox of a sign-in form, whichever form it is.
 REMEMBER_FIELD = "remember_me"
@@ -30,6 +38,8 @@ def connect() -> None:
         (request_started, expect_session),
         (request_finished, forget_session),
         (user_logged_in, take_sign_in_over),
+        (user_logged_in, settle_sign_in),
+        (user_login_failed, leave_attempt_counted),
         (user_logged_out, say_who_signs_out),
         (post_save, end_sessions_of_changed_user),
         (pre_delete, end_sessions_of_deleted_user),
@@ -57,6 +67,36 @@ def take_sign_in_over(
     session.signed_in(user, devices.client_of(agent, address))
     if request.method == "POST" and request.POST.get(REMEMBER_FIELD):
         session.remember()
+
+
+def settle_sign_in(
+    request: HttpRequest | None, user: AbstractBaseUser, **kwargs: Any
+) -> None:
+    """Give the attempt back that led to this sign-in, and forget the failures before it."""
+    found = lockout.django_request(request)
+    if found is None:
+        return
+    attempt = lockout.sign_ins(found).succeeded(user.get_username())
+    if attempt is not None:
+        try:
+            lockout.clear(attempt)
+        except StoreUnavailableError as error:
+            logger.warning("A sign-in stays counted as a failure: %s", error)
+
+
+def leave_attempt_counted(
+    credentials: Mapping[str, Any], request: object = None, **kwargs: Any
+) -> None:
+    """Let a failed attempt count; one without a request has not been counted yet."""
+    name = lockout.name_in(credentials)
+    found = lockout.django_request(request)
+    if found is not None:
+        lockout.sign_ins(found).failed(name)
+    elif name is not None:
+        try:
+            lockout.count(name)
+        except StoreUnavailableError as error:
+            logger.warning("A failed sign-in is not counted: %s", error)
 
 
 def say_who_signs_out(request: HttpRequest | None, **kwargs: Any) -> None:

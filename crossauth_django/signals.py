@@ -24,3 +24,13 @@ Its password and its other connections were removed. End its sessions. Argument:
 
 email_verified = Signal()
 """A user's address was verified that was not before. Arguments: ``user``, ``email``."""
+
+lockout_triggered = Signal()
+"""A lock began. ``sender`` is ``lockout.Attempt``; it is sent before the answer is.
+
+Arguments: ``rule`` (pair, user, address, device), ``round`` (from 1), ``retry_after`` in seconds,
+``username`` (normalised), ``address`` (empty without a request).
+"""
+
+lockout_refused = Signal()
+"""A sign-in attempt was refused, by a lock or a full budget. Arguments as ``lockout_triggered``."""

@@ -15,20 +15,24 @@ from django.shortcuts import render, resolve_url
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.decorators.http import require_http_methods, require_POST
 
+from crossauth_django import unlocking
 from crossauth_django.backends import provider_backend
 from crossauth_django.conf import conf
 from crossauth_django.exceptions import (
     AccountError,
     CrossAuthError,
     IdTokenError,
+    InvalidTokenError,
     OAuthError,
     ProviderError,
     StateMismatchError,
     StoreUnavailableError,
 )
+from crossauth_django.limits import rate_limit
+from crossauth_django.middleware import know_device
 from crossauth_django.oauth import flow, registry, state
 from crossauth_django.oauth.codes import REFUSALS
 from crossauth_django.oauth.providers.base import Provider
@@ -69,6 +73,7 @@ def _oauth_view(view: ProviderView) -> View:
 
 
 @require_POST
+@rate_limit("oauth_authorize")
 @_oauth_view
 def oauth_login(request: HttpRequest, provider: Provider) -> HttpResponse:
     """Send the browser to the provider; ``next`` is where the sign-in shall lead."""
@@ -106,6 +111,33 @@ def oauth_callback(request: HttpRequest, provider: Provider) -> HttpResponse:
     response.delete_cookie(name, samesite="Lax")
     if handle is not None:
         state.forget_stash(handle)
+    return response
+
+
+@sensitive_variables("token")
+@require_http_methods(["GET", "HEAD", "POST"])
+def unlock(request: HttpRequest, token: str) -> HttpResponse:
+    """Ask with GET, which mail scanners send too; end the lock of the link's owner with POST."""
+    names: list[str] = []
+    try:
+        if request.method == "POST":
+            names = [unlocking.unlock(token)]
+        else:
+            unlocking.require_good(token)
+        state_of_page, status = "done" if names else "ask", 200
+    except InvalidTokenError:
+        state_of_page, status = "invalid", 400
+    except StoreUnavailableError:
+        state_of_page, status = "unavailable", 503
+    context = {"state": state_of_page, "sign_in_url": resolve_url(settings.LOGIN_URL)}
+    response = render(request, "crossauth_django/unlock.html", context, status=status)
+    if status == 503:
+        response["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    if names:
+        # Who reads the owner's mail is no stranger: this browser has its own budget now.
+        know_device(request, response, names)
+    response["Cache-Control"] = "no-store"
+    response["Referrer-Policy"] = "no-referrer"
     return response
 
 

@@ -36,6 +36,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "crossauth_django.middleware.LockoutMiddleware",
 ]
 TEMPLATES = [
     {
@@ -69,6 +70,8 @@ DATABASES = {
 # A ready model that signs in by e-mail. With users already in auth.User, leave this line out.
 AUTH_USER_MODEL = "crossauth_django.User"
 AUTHENTICATION_BACKENDS = [
+    # Counts every attempt before a password is looked at.
+    "crossauth_django.backends.LockoutBackend",
     "django.contrib.auth.backends.ModelBackend",
     "crossauth_django.backends.ProviderBackend",
 ]

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 SECRET_KEY = "not a secret: tests only, and long enough for every algorithm in use"
 DEBUG = False
 ALLOWED_HOSTS = ["testserver", "localhost", "127.0.0.1"]
-USE_TZ = True
+USE_TZ = os.environ.get("CROSSAUTH_TEST_USE_TZ") != "0"
 ROOT_URLCONF = "tests.urls"
 STATIC_URL = "/static/"
 
@@ -32,6 +32,8 @@ INSTALLED_APPS = [
 ]
 if AUTH_USER_MODEL.startswith("users."):
     INSTALLED_APPS.append("tests.users")
+if AUTH_USER_MODEL == "users.FlaggedUser":
+    CROSSAUTH_USER_FIELDS = {"email_verified": "is_confirmed"}
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -40,6 +42,11 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "crossauth_django.middleware.LockoutMiddleware",
+]
+AUTHENTICATION_BACKENDS = [
+    "crossauth_django.backends.LockoutBackend",
+    "django.contrib.auth.backends.ModelBackend",
 ]
 TEMPLATES: list[dict[str, Any]] = [
     {
@@ -85,7 +92,8 @@ def _databases() -> dict[str, dict[str, Any]]:
             "ENGINE": "django.db.backends.sqlite3",
             "NAME": file,
             "TEST": {"NAME": file},
-            "OPTIONS": {"timeout": 30},
+            # A test database need not survive a power failure, and is written often.
+            "OPTIONS": {"timeout": 30, "init_command": "PRAGMA synchronous=OFF"},
         }
     }
     if url := os.environ.get("CROSSAUTH_TEST_POSTGRES_URL"):

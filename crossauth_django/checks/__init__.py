@@ -20,6 +20,21 @@ W001 caches        the cache is in the process's memory (``check --deploy``)
 W002 caches        MAX_ENTRIES throws live state away
 W003 caches        IGNORE_EXCEPTIONS
 W004 caches        DatabaseCache on SQLite joins the caller's transaction
+E040 lockout       LockoutBackend is not the first backend
+E041 lockout       LockoutMiddleware is missing
+E042 lockout       CROSSAUTH_RATE_LIMITS has an unknown action or no limit
+E043 lockout       the cache cannot make a step
+E044 lockout       the unlock page is in no URLconf
+W040 lockout       no trusted hop, behind a proxy
+W041 lockout       no socket timeout
+W042 lockout       the unlock link is built from the request's Host
+E020 sessions      another SESSION_ENGINE while device features are used
+E021 sessions      CROSSAUTH_SESSION_PREVIOUS_ENGINE is no engine, or ours
+W020 sessions      SESSION_COOKIE_SECURE is off (``check --deploy``)
+W021 sessions      SESSION_COOKIE_HTTPONLY is off
+W022 sessions      SESSION_COOKIE_SAMESITE is None
+W023 sessions      CSRF_USE_SESSIONS is off
+W024 sessions      SESSION_COOKIE_AGE is shorter than a timeout
 
 E020-E039, W020-W039 sessions; E040-E059, W040-W059 lockout and limits.
 """
@@ -28,7 +43,7 @@ from __future__ import annotations
 
 from django.core import checks
 
-from crossauth_django.checks import caches, installation, settings
+from crossauth_django.checks import caches, installation, lockout, sessions, settings
 
 
 def register() -> None:
@@ -37,7 +52,7 @@ def register() -> None:
     A module lists its checks in ``CHECKS``, and those that only ``check --deploy`` runs in
     ``DEPLOY_CHECKS``.
     """
-    for module in (caches, installation, settings):
+    for module in (caches, installation, lockout, sessions, settings):
         for check in module.CHECKS:
             checks.register(check, checks.Tags.security)
         for check in module.DEPLOY_CHECKS:

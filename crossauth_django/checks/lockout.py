@@ -1,0 +1,168 @@
+"""Lockout stands before every password, or it stands nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.conf import settings
+from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
+from django.urls import NoReverseMatch, reverse
+
+from crossauth_django.checks.caches import DJANGO_REDIS
+from crossauth_django.checks.paths import ancestry, is_listed
+from crossauth_django.checks.types import fault
+from crossauth_django.conf import conf
+from crossauth_django.limits import wrong_limits
+from crossauth_django.stores import engine_of
+
+BACKEND = "crossauth_django.backends.LockoutBackend"
+MIDDLEWARE = "crossauth_django.middleware.LockoutMiddleware"
+_DJANGOS_REDIS = "django.core.cache.backends.redis.RedisCache"
+
+
+def check_backend(**kwargs: Any) -> list[checks.CheckMessage]:
+    """E040: what stands after a backend that knows the password stands too late."""
+    paths = list(settings.AUTHENTICATION_BACKENDS)
+    if paths and BACKEND in ancestry(paths[0]):
+        return []
+    where = "is not the first" if is_listed(BACKEND, paths) else "is not"
+    return [
+        checks.Error(
+            f"{BACKEND} {where} in AUTHENTICATION_BACKENDS: passwords can be guessed without end.",
+            hint=f"Put {BACKEND!r} first in AUTHENTICATION_BACKENDS (which is "
+            "['django.contrib.auth.backends.ModelBackend'] when it is not set).",
+            id="crossauth_django.E040",
+        )
+    ]
+
+
+def check_middleware(**kwargs: Any) -> list[checks.CheckMessage]:
+    """E041: without it a refusal looks like a wrong password, and API sign-ins count as failures."""
+    if is_listed(MIDDLEWARE, settings.MIDDLEWARE):
+        return []
+    return [
+        checks.Error(
+            f"Neither {MIDDLEWARE} nor a subclass of it is in MIDDLEWARE.",
+            hint=f"Add {MIDDLEWARE!r} at the end of MIDDLEWARE.",
+            id="crossauth_django.E041",
+        )
+    ]
+
+
+def check_rate_limits(**kwargs: Any) -> list[checks.CheckMessage]:
+    """E042: a misspelt action would keep its default limit, and nobody would know."""
+    if fault("CROSSAUTH_RATE_LIMITS"):
+        return []
+    return [
+        checks.Error(
+            f"CROSSAUTH_RATE_LIMITS[{action!r}] {wrong}.",
+            hint="Write it as {'register': (5, 3600)}, times and seconds, or 0 for no limit; "
+            "the names are in crossauth_django.limits.OWN.",
+            id="crossauth_django.E042",
+        )
+        for action, wrong in wrong_limits(conf.CROSSAUTH_RATE_LIMITS).items()
+    ]
+
+
+def check_engine(**kwargs: Any) -> list[checks.CheckMessage]:
+    """E043: an attempt is one step, which this cache cannot make."""
+    try:
+        engine = engine_of()
+    except (ImproperlyConfigured, TypeError):
+        return []  # E001 and E003 have said it.
+    if engine is not None:
+        return []
+    return [
+        checks.Error(
+            f"CACHES[{conf.CROSSAUTH_CACHE_ALIAS!r}] cannot count sign-in attempts: it cannot "
+            "read and write as one step.",
+            hint="Point CROSSAUTH_CACHE_ALIAS at a Redis cache; memcached, the database, and "
+            "LocMemCache within one process, work too.",
+            id="crossauth_django.E043",
+        )
+    ]
+
+
+def check_hops(**kwargs: Any) -> list[checks.CheckMessage]:
+    """W040: behind a proxy all visitors have one address, and share its lock."""
+    if conf.CROSSAUTH_TRUSTED_PROXY_HOPS or not settings.SECURE_PROXY_SSL_HEADER:
+        return []
+    return [
+        checks.Warning(
+            "SECURE_PROXY_SSL_HEADER says that there is a proxy, and "
+            "CROSSAUTH_TRUSTED_PROXY_HOPS is 0: every visitor has the proxy's address, and one "
+            "of them can lock all out.",
+            hint="Set CROSSAUTH_TRUSTED_PROXY_HOPS to the number of your proxies that append "
+            "to X-Forwarded-For, usually 1.",
+            id="crossauth_django.W040",
+        )
+    ]
+
+
+def check_socket_timeout(**kwargs: Any) -> list[checks.CheckMessage]:
+    """W041: a server that hangs would hold every worker that asks it."""
+    configured = settings.CACHES.get(conf.CROSSAUTH_CACHE_ALIAS, {})
+    bases, options = ancestry(configured.get("BACKEND")), configured.get("OPTIONS", {})
+    if DJANGO_REDIS in bases:
+        name = "SOCKET_TIMEOUT"
+        is_set = options.get(name) or options.get("CONNECTION_POOL_KWARGS", {}).get(
+            "socket_timeout"
+        )
+    elif _DJANGOS_REDIS in bases:
+        name = "socket_timeout"
+        is_set = options.get(name)
+    else:
+        return []
+    if is_set:
+        return []
+    alias = conf.CROSSAUTH_CACHE_ALIAS
+    return [
+        checks.Warning(
+            f"CACHES[{alias!r}] has no {name}: when Redis hangs, so does every sign-in.",
+            hint=f"Set CACHES[{alias!r}]['OPTIONS'][{name!r}] = 1 (seconds), and the connect "
+            "timeout beside it.",
+            id="crossauth_django.W041",
+        )
+    ]
+
+
+def check_unlock_email(**kwargs: Any) -> list[checks.CheckMessage]:
+    """W042: who begins a lock also sends the Host that the owner's link would lead to."""
+    if not conf.CROSSAUTH_LOCKOUT_UNLOCK_EMAIL:
+        return []
+    found: list[checks.CheckMessage] = []
+    if not conf.CROSSAUTH_BASE_URL:
+        found.append(
+            checks.Warning(
+                "CROSSAUTH_LOCKOUT_UNLOCK_EMAIL is on and CROSSAUTH_BASE_URL is not set: the "
+                "link in the mail is built from the Host that the guesser sent.",
+                hint="Set CROSSAUTH_BASE_URL = 'https://' and your host.",
+                id="crossauth_django.W042",
+            )
+        )
+    try:
+        reverse("crossauth:unlock", args=["token"])
+    except NoReverseMatch:
+        found.append(
+            checks.Error(
+                "CROSSAUTH_LOCKOUT_UNLOCK_EMAIL is on, and the page that its link leads to is "
+                "in no URLconf.",
+                hint="Add path('auth/', include('crossauth_django.urls')) to ROOT_URLCONF.",
+                id="crossauth_django.E044",
+            )
+        )
+    return found
+
+
+CHECKS: tuple[Callable[..., list[checks.CheckMessage]], ...] = (
+    check_backend,
+    check_middleware,
+    check_rate_limits,
+    check_engine,
+    check_hops,
+    check_socket_timeout,
+    check_unlock_email,
+)
+DEPLOY_CHECKS: tuple[Callable[..., list[checks.CheckMessage]], ...] = ()

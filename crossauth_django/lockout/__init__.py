@@ -1,0 +1,68 @@
+"""Login lockout: reserve before the password is checked, settle afterwards.
+
+Several dimensions lock only themselves: the ``pair`` of address and name, the ``user`` (from
+unknown devices), the ``address``, and a known ``device``. Each is one key with its own budget;
+one attempt is one step over its keys.
+"""
+
+from __future__ import annotations
+
+from crossauth_django.lockout.attempts import (
+    Attempt,
+    acheck,
+    agive_back,
+    areserve,
+    check,
+    clear,
+    count,
+    give_back,
+    reserve,
+)
+from crossauth_django.lockout.devices import cookie_for, cookie_name, device_of
+from crossauth_django.lockout.names import login_in, name_in, normalised
+from crossauth_django.lockout.operators import (
+    Explanation,
+    Lock,
+    Standing,
+    current_locks,
+    explain,
+    forget,
+    unlock,
+    unlock_all,
+)
+from crossauth_django.lockout.tracking import (
+    SignIns,
+    django_request,
+    sign_ins,
+    sign_ins_so_far,
+)
+
+__all__ = [
+    "Attempt",
+    "Explanation",
+    "Lock",
+    "SignIns",
+    "Standing",
+    "acheck",
+    "agive_back",
+    "areserve",
+    "check",
+    "clear",
+    "cookie_for",
+    "cookie_name",
+    "count",
+    "current_locks",
+    "device_of",
+    "django_request",
+    "explain",
+    "forget",
+    "give_back",
+    "login_in",
+    "name_in",
+    "normalised",
+    "reserve",
+    "sign_ins",
+    "sign_ins_so_far",
+    "unlock",
+    "unlock_all",
+]

@@ -1,0 +1,63 @@
+"""One name for all spellings that could reach one account."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+from django.contrib.auth import get_user_model
+
+# What counts of a name, and how much of it is looked at: more is nobody's name, and normalising
+# ten megabytes would cost a second.
+_LENGTH = 1_000
+_LOOKED_AT = 10_000
+
+# Names for the login field that backends and libraries in use have.
+_FIELDS = ("email", "login", "phone")
+
+# Shown as nothing, and skipped by some databases when they compare: control characters, and what
+# Unicode calls Default_Ignorable_Code_Point (DerivedCoreProperties.txt).
+_INVISIBLE = re.compile(
+    "[\0-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
+    "\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+
+
+def normalised(name: object) -> str:
+    """Return the one form of a username, an e-mail address or whatever is typed as either.
+
+    Case, width, compatibility forms, blanks around it and characters that show nothing make no
+    difference (NFKC, ``strip().casefold()``); 1,000 characters count.
+    """
+    text = str(name)[:_LOOKED_AT]
+    if not text.isascii():
+        # Folding may yield what is to be composed again, or an invisible character.
+        text = unicodedata.normalize("NFKC", _visible(text)).casefold()
+        text = unicodedata.normalize("NFKC", text)
+    return _visible(text).strip().casefold()[:_LENGTH].strip()
+
+
+def name_in(credentials: Mapping[str, Any]) -> str | None:
+    """Return the normalised name that credentials are for; None when they are no password's.
+
+    A token, or a user that a web server has authenticated, is nothing that can be guessed.
+    """
+    login = login_in(credentials)
+    if login is not None:
+        return normalised(login)
+    return "" if "password" in credentials else None
+
+
+def login_in(credentials: Mapping[str, Any]) -> object:
+    """Return what was typed as the name, as it was typed; None when there is nothing of it."""
+    for field in ("username", get_user_model().USERNAME_FIELD, *_FIELDS):
+        if credentials.get(field) is not None:
+            return credentials[field]
+    return None
+
+
+def _visible(text: str) -> str:
+    return _INVISIBLE.sub("", text)

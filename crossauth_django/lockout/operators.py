@@ -1,0 +1,262 @@
+"""What operators ask: who is locked, what counts against somebody, and to end it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from crossauth_django import securitylog
+from crossauth_django.crypto import decrypt
+from crossauth_django.exceptions import EncryptionError
+from crossauth_django.lockout import policy
+from crossauth_django.lockout.names import normalised
+from crossauth_django.lockout.subjects import (
+    RULES,
+    SHARDS,
+    SLOT,
+    Subject,
+    address_digest,
+    index_key,
+    key_of,
+    rules,
+    shard_key,
+    subjects_of,
+)
+from crossauth_django.stores import Outcome, Step, get_store
+
+LISTED = 1_000
+
+_LOOK = Step("lockout_look", lambda values, now, arguments: Outcome([now, *values], {}))
+
+
+@dataclass(frozen=True)
+class Lock:
+    """One lock that holds. Who is known by digest, and by name where an encryption key opens it.
+
+    ``username`` and ``address`` are None where the rule is about the other, or no key opens them;
+    the digests are those of the security log and of ``crossauth_unlock``.
+    """
+
+    rule: str
+    username: str | None
+    address: str | None
+    username_digest: str
+    address_digest: str
+    round: int
+    remaining_seconds: int
+    until: datetime
+    subject: str
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What counts against one subject: failures of so many, since when, and its lock."""
+
+    rule: str
+    count: int
+    limit: int
+    window_seconds_left: int
+    round: int
+    locked_seconds_left: int
+
+    def __str__(self) -> str:
+        text = f"{self.rule}: {self.count} of {self.limit}"
+        if self.count:
+            text += f", counted for {self.window_seconds_left} s more"
+        if self.locked_seconds_left:
+            text += f", locked for {self.locked_seconds_left} s more"
+        if self.round:
+            text += f", round {self.round}"
+        return text
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Whether an attempt would be let in now, for how long not, and because of which rule."""
+
+    is_allowed: bool
+    retry_after: int
+    rule: str | None
+    standings: tuple[Standing, ...]
+
+    def __str__(self) -> str:
+        verdict = (
+            "allowed"
+            if self.is_allowed
+            else f"refused for {self.retry_after} s by the {self.rule} rule"
+        )
+        return "\n".join([verdict, *map(str, self.standings)])
+
+
+def explain(username: str, address: str, *, device: str | None = None) -> Explanation:
+    """Say what counts against a sign-in of ``username`` from ``address``, and change nothing."""
+    subjects = subjects_of(normalised(username), address, device)
+    if not subjects:
+        return Explanation(is_allowed=True, retry_after=0, rule=None, standings=())
+    now, values = _look(
+        [*(key_of(each.id) for each in subjects), shard_key(subjects[0].id)]
+    )
+    *values, index = values
+    lengths, cleared = rules(), policy.cleared(index)
+    states = [
+        policy.live(policy.parse(value), now, lengths, cleared) for value in values
+    ]
+    waits = {
+        subject.rule: state.until - now if state.until > now else 1000
+        for subject, state in zip(subjects, states, strict=True)
+        if state.until > now or state.count >= subject.limit
+    }
+    rule = max(waits, key=lambda name: waits[name]) if waits else None
+    return Explanation(
+        is_allowed=not waits,
+        retry_after=_seconds(waits[rule]) if rule else 0,
+        rule=rule,
+        standings=tuple(
+            _standing(subject, state, now, lengths)
+            for subject, state in zip(subjects, states, strict=True)
+        ),
+    )
+
+
+def current_locks(limit: int = LISTED) -> list[Lock]:
+    """Return the locks that hold now, the most recent first, at most ``limit``.
+
+    Reads an index of some 3,000 locks and each listed subject: for operators, not for requests.
+    """
+    now, _ = _look([index_key(0)])
+    lengths, found = rules(), []
+    for shard in range(SHARDS):
+        index = get_store().get(index_key(shard), slot=SLOT) or "0"
+        found += [_entry(line) for line in index.split("\n")[1:]]
+    found = [entry for entry in found if entry.until > now]
+    found.sort(
+        key=lambda entry: entry.until - lengths.duration(entry.rounds), reverse=True
+    )
+    locks: dict[str, Lock] = {}
+    for entry in found:
+        if len(locks) < limit and entry.subject not in locks and _holds(entry, now):
+            locks[entry.subject] = entry.lock(now)
+    return list(locks.values())
+
+
+def unlock(*, username: str | None = None, address: str | None = None) -> int:
+    """End every lock that keeps ``username``, or ``address``, or the one from the other, out.
+
+    Forgets what counts against the user, the address and their pair, and, given only one of the
+    two, the pairs and devices of it that are listed as locked. Return how many were forgotten.
+    """
+    name = None if username is None else normalised(username)
+    wanted = _ids_of(name, address)
+    for lock in current_locks(limit=SHARDS * policy.INDEXED):
+        if _is_about(lock, name, address):
+            wanted.add(lock.subject)
+    return forget(sorted(wanted))
+
+
+def unlock_all() -> None:
+    """End every lock there is, and forget the rounds.
+
+    Budgets that are full are empty again; what else is counted goes with its window.
+    """
+    now, _ = _look([index_key(0)])
+    lengths = rules()
+    seconds = (lengths.cap + lengths.retention + lengths.window) / 1000
+    for shard in range(SHARDS):
+        get_store().set(index_key(shard), str(now), seconds, slot=SLOT)
+    securitylog.write(logging.WARNING, "lockout_cleared", rule="all")
+
+
+def forget(subject_ids: Sequence[str]) -> int:
+    """Forget subjects by their ids; return how many had something counted or locked."""
+    count = 0
+    for each in subject_ids:
+        count += get_store().delete(key_of(each), slot=SLOT)
+    return count
+
+
+@dataclass(frozen=True)
+class _Entry:
+    until: int
+    subject: str
+    rounds: int
+    who: list[str]
+
+    def lock(self, now: int) -> Lock:
+        letter = self.subject[0]
+        name, address = _opened(self.who)
+        return Lock(
+            rule=RULES[letter],
+            username=name if letter != "a" else None,
+            address=address if letter in "pa" else None,
+            username_digest=self.who[0] if letter != "a" else "",
+            address_digest=self.who[1] if letter in "pa" else "",
+            round=self.rounds,
+            remaining_seconds=_seconds(self.until - now),
+            until=datetime.fromtimestamp(self.until / 1000, tz=timezone.utc),
+            subject=self.subject,
+        )
+
+
+def _entry(line: str) -> _Entry:
+    until, subject, rounds, who = line.split(" ")
+    return _Entry(int(until), subject, int(rounds), who.split("."))
+
+
+def _opened(who: list[str]) -> tuple[str | None, str | None]:
+    if len(who) < 3:
+        return None, None
+    try:
+        name, address = json.loads(decrypt(".".join(who[2:])))
+    except EncryptionError:
+        # Written with a key that has been retired since.
+        return None, None
+    return name, address
+
+
+def _holds(entry: _Entry, now: int) -> bool:
+    state = policy.parse(get_store().get(key_of(entry.subject), slot=SLOT))
+    return state.until > now
+
+
+def _is_about(lock: Lock, name: str | None, address: str | None) -> bool:
+    if name is not None and lock.username_digest != securitylog.name_digest(name):
+        return False
+    return address is None or lock.address_digest == address_digest(address)
+
+
+def _ids_of(name: str | None, address: str | None) -> set[str]:
+    if name is None and address is None:
+        return set()
+    # Given one of the two, what is made with the other's blank in it belongs to nobody.
+    return {
+        each.id
+        for each in subjects_of(name or "-", address, None)
+        if (name is not None or each.rule == "address")
+        and (address is not None or each.rule == "user")
+    }
+
+
+def _look(keys: Sequence[str]) -> tuple[int, list[str | None]]:
+    now, *values = get_store().step(_LOOK, keys, slot=SLOT)
+    return int(now or 0), [None if value is None else str(value) for value in values]
+
+
+def _standing(
+    subject: Subject, state: policy.Subject, now: int, lengths: policy.Rules
+) -> Standing:
+    left = state.start + lengths.window - now if state.count else 0
+    return Standing(
+        rule=subject.rule,
+        count=state.count,
+        limit=subject.limit,
+        window_seconds_left=_seconds(left),
+        round=state.rounds,
+        locked_seconds_left=_seconds(state.until - now),
+    )
+
+
+def _seconds(milliseconds: int) -> int:
+    return max(0, -(-milliseconds // 1000))

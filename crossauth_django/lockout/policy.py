@@ -1,0 +1,265 @@
+"""The escalating lockout policy: what one step does to the subjects of a sign-in attempt.
+
+The Python twin of ``stores/scripts/lockout.lua``; both decide alike, which a stateful test
+holds them to. Times are milliseconds of the server's clock, lengths too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from crossauth_django.stores.base import Outcome, Reply, Step, Write
+
+# A full budget starts a lock when it has been full for this long: until then what is counted
+# may be a correct sign-in in flight, afterwards it has failed.
+GRACE_MS = 3000
+
+# How many locks one index key remembers.
+INDEXED = 48
+
+
+@dataclass
+class Subject:
+    """One key: what counts against a pair, a user, an address or a device.
+
+    ``share`` is how many of a pair's attempts count in the address' window that began at
+    ``share_start``: what its success takes off the address, and no more.
+    """
+
+    count: int = 0
+    start: int = 0
+    full: int = 0
+    rounds: int = 0
+    until: int = 0
+    share_start: int = 0
+    share: int = 0
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The lengths of the policy, in milliseconds; the server's clock comes with each step."""
+
+    window: int
+    grace: int
+    base: int
+    cap: int
+    retention: int
+
+    def duration(self, rounds: int) -> int:
+        """Return how long the lock of this round lasts."""
+        return min(self.base << (rounds - 1), self.cap) if rounds else 0
+
+
+def parse(text: str | None) -> Subject:
+    """Read what a key holds; see ``_write`` for the two forms."""
+    if text is None:
+        return Subject()
+    numbers = [int(number) for number in text.split()]
+    if len(numbers) == 1:
+        start, count = divmod(numbers[0], 1000)
+        return Subject(count, start, share_start=start, share=count)
+    if len(numbers) == 5:
+        numbers += [numbers[1], numbers[0]]
+    return Subject(*numbers)
+
+
+def live(subject: Subject, now: int, rules: Rules, cleared: int) -> Subject:
+    """Forget in place what is over at ``now``, and what an unlocking of all at ``cleared`` ended."""
+    s = subject
+    began = s.until - rules.duration(s.rounds)
+    if s.rounds and (now >= s.until + rules.retention or began <= cleared):
+        s.rounds = s.until = 0
+    if s.count and (now - s.start >= rules.window or s.start <= cleared):
+        s.count = s.start = s.full = 0
+    return s
+
+
+def _twin(values: Sequence[str | None], now: int, args: Sequence[str]) -> Outcome:
+    mode, who = args[0], args[6]
+    rules = Rules(*(int(arg) for arg in args[1:6]))
+    numbers, ids = [int(arg) for arg in args[7::2]], args[8::2]
+    if mode in ("clear", "return"):
+        return _settle(mode, who, values, now, rules, numbers, ids)
+    return _attempt(mode, who, values, now, rules, numbers, ids)
+
+
+LOCKOUT = Step("lockout", _twin)
+
+
+def _attempt(
+    mode: str,
+    who: str,
+    values: Sequence[str | None],
+    now: int,
+    rules: Rules,
+    limits: list[int],
+    ids: Sequence[str],
+) -> Outcome:
+    """``reserve`` judges and counts, ``check`` only judges, ``count`` only counts."""
+    subjects = [live(parse(values[i]), now, rules, 0) for i in range(len(ids))]
+    if _refuses(subjects, limits, now):
+        moment = cleared(values[-1])
+        subjects = [live(s, now, rules, moment) for s in subjects]
+    if _refuses(subjects, limits, now):
+        if mode == "count":
+            return Outcome([0], {})
+        return _refuse(subjects, who, values[-1], now, rules, limits, ids)
+    if mode == "check":
+        return Outcome([1], {})
+    writes = {}
+    for s, limit in zip(subjects, limits, strict=True):
+        s.start = s.start or now
+        s.count += 1
+        s.full = now if s.count == limit else s.full
+    if ids[0][0] == "p":
+        _take_share(subjects, ids)
+    for i, s in enumerate(subjects):
+        writes[i] = _write(s, now, rules, ids[i])
+    return Outcome([1, *(s.start for s in subjects)], writes)
+
+
+def _refuses(subjects: list[Subject], limits: list[int], now: int) -> bool:
+    return any(
+        s.until > now or s.count >= limit
+        for s, limit in zip(subjects, limits, strict=True)
+    )
+
+
+def _refuse(
+    subjects: list[Subject],
+    who: str,
+    index: str | None,
+    now: int,
+    rules: Rules,
+    limits: list[int],
+    ids: Sequence[str],
+) -> Outcome:
+    """Answer ``[0, wait, deciding subject from 1, its round, "position:round:length ..."]``."""
+    writes: dict[int, Write] = {}
+    entries: list[tuple[int, str, str]] = []
+    started: list[str] = []
+    # Who asks while anything is locked learns how long, and changes nothing.
+    asks = any(s.until > now for s in subjects)
+    wait = decided = 0
+    for i, (s, limit) in enumerate(zip(subjects, limits, strict=True)):
+        left = s.until - now
+        if left <= 0 and s.count >= limit:
+            left = 1000
+            if not asks and now - s.full >= rules.grace:
+                s.rounds += 1
+                left = rules.duration(s.rounds)
+                s.until, s.count, s.start, s.full = now + left, 0, 0, 0
+                writes[i] = _write(s, now, rules, ids[i])
+                entries.append((s.until, ids[i], f"{s.rounds} {who}"))
+                started.append(f"{i + 1}:{s.rounds}:{left}")
+        if left > wait:
+            wait, decided = left, i
+    if entries:
+        writes[len(ids)] = _index(index, entries, now, rules)
+    rounds = subjects[decided].rounds
+    reply: Reply = [0, wait, decided + 1, rounds, " ".join(started)]
+    return Outcome(reply, writes)
+
+
+def _take_share(subjects: list[Subject], ids: Sequence[str]) -> None:
+    pair, address = subjects[0], subjects[-1]
+    window = address.start if ids[-1][0] == "a" else 0
+    pair.share = pair.share + 1 if window <= pair.share_start else 1
+    pair.share_start = window
+
+
+def _settle(
+    mode: str,
+    on_success: str,
+    values: Sequence[str | None],
+    now: int,
+    rules: Rules,
+    starts: list[int],
+    ids: Sequence[str],
+) -> Outcome:
+    """``return`` takes this attempt back where its window is still counted, ``clear`` forgets."""
+    subjects = [live(parse(values[i]), now, rules, 0) for i in range(len(ids))]
+    writes: dict[int, Write] = {}
+    has_pair, shared = ids[0][0] == "p", on_success == "clear_all"
+    pair, address = subjects[0], subjects[-1] if ids[-1][0] == "a" else Subject()
+    valid = address.count > 0 and address.start <= pair.share_start
+    own = pair.share if has_pair and valid else 0
+    # Whatever cleared the pair since then has taken its attempts off the address too.
+    returned = pair.count > 0 and pair.start == starts[0]
+    for i, s in enumerate(subjects):
+        matches = s.count > 0 and s.start == starts[i]
+        if ids[i][0] == "a":
+            if mode == "clear" and shared and has_pair:
+                less = min(own, s.count)
+            else:
+                less = int(matches and (returned or not (shared and has_pair)))
+        elif mode == "clear":
+            if values[i] is not None:
+                writes[i] = Write(None)
+            continue
+        else:
+            less = int(matches)
+        if less:
+            s.count, s.full = s.count - less, 0
+            s.start = s.start if s.count else 0
+            if ids[i][0] == "p":
+                _return_share(s, address, own, starts[-1])
+            writes[i] = _write(s, now, rules, ids[i])
+    return Outcome([len(writes)], writes)
+
+
+def _return_share(pair: Subject, address: Subject, own: int, start: int) -> None:
+    if not own:
+        # The address counts nothing of it any more; say so in the short form.
+        pair.share, pair.share_start = pair.count, pair.start
+    elif address.start == start:
+        pair.share -= 1
+
+
+def _write(s: Subject, now: int, rules: Rules, subject: str) -> Write:
+    """Keep a subject as short as it can be said, for as long as any part of it matters.
+
+    A count alone is one integer, which costs Redis no more than the key. ``share`` is left out
+    while it says what count and start say.
+    """
+    is_pair = subject[0] == "p"
+    ends = s.start + rules.window if s.count else 0
+    if s.rounds:
+        ends = max(ends, s.until + rules.retention)
+    plain = not is_pair or (s.share == s.count and s.share_start <= s.start)
+    if not plain and s.share:
+        ends = max(ends, s.share_start + rules.window)
+    if ends <= now:
+        return Write(None)
+    if plain and not (s.full or s.rounds) and s.count < 1000:
+        return Write(str(s.start * 1000 + s.count), ends - now)
+    text = f"{s.count} {s.start} {s.full} {s.rounds} {s.until}"
+    if not plain:
+        text += f" {s.share_start} {s.share}"
+    return Write(text, ends - now)
+
+
+def cleared(index: str | None) -> int:
+    return int((index or "0").partition("\n")[0])
+
+
+def _index(
+    index: str | None, entries: list[tuple[int, str, str]], now: int, rules: Rules
+) -> Write:
+    """Add locks to an index key: a line with the last unlocking of all, then one each."""
+    header, *lines = (index or "0").split("\n")
+    fresh = {subject for _, subject, _ in entries}
+    kept = []
+    ends = 0
+    for line in lines:
+        until, subject, _ = line.split(" ", 2)
+        if int(until) > now and subject not in fresh:
+            kept.append(line)
+    kept += [f"{until} {subject} {rest}" for until, subject, rest in entries]
+    kept = kept[-INDEXED:]
+    for line in kept:
+        ends = max(ends, int(line.split(" ", 1)[0]))
+    if int(header):
+        ends = max(ends, int(header) + rules.cap + rules.retention)
+    return Write("\n".join([header, *kept]), ends - now)

@@ -1,0 +1,69 @@
+"""The sign-in attempts of one request, from the backend that counts to the end that settles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from django.http import HttpRequest
+
+if TYPE_CHECKING:
+    from crossauth_django.exceptions import LockedOutError, StoreUnavailableError
+    from crossauth_django.lockout.attempts import Attempt
+
+
+@dataclass
+class SignIns:
+    """What has become of the attempts; ``pending`` were counted and have not failed."""
+
+    pending: list[Attempt] = field(default_factory=list)
+    refusal: LockedOutError | StoreUnavailableError | None = None
+    login: str = ""
+    signed_in: list[str] = field(default_factory=list)
+
+    def refused(
+        self, error: LockedOutError | StoreUnavailableError, login: object
+    ) -> None:
+        """Note why an attempt was not made; ``login`` is the name as it was typed."""
+        self.refusal, self.login = error, str(login)[:1000]
+
+    def failed(self, name: str | None) -> None:
+        """Leave the attempt on ``name`` counted: its password was wrong."""
+        for attempt in reversed(self.pending):
+            if attempt.name == name:
+                self.pending.remove(attempt)
+                return
+
+    def crashed(self) -> None:
+        """Leave all counted: nobody knows whether the password was looked at."""
+        self.pending.clear()
+
+    def succeeded(self, name: str) -> Attempt | None:
+        """Note who has signed in; return the attempt that led to it, if there was one.
+
+        What was refused before it, on the way, is no answer any more.
+        """
+        self.refusal = None
+        attempt = self.pending.pop() if self.pending else None
+        self.signed_in += [name] if attempt is None else [attempt.name, name]
+        return attempt
+
+
+_sign_ins: WeakKeyDictionary[HttpRequest, SignIns] = WeakKeyDictionary()
+
+
+def sign_ins(request: HttpRequest) -> SignIns:
+    """Return the request's attempts, to be added to."""
+    return _sign_ins.setdefault(request, SignIns())
+
+
+def sign_ins_so_far(request: HttpRequest) -> SignIns | None:
+    """Return the request's attempts; None when it made none, which is the usual case."""
+    return _sign_ins.get(request)
+
+
+def django_request(request: object) -> HttpRequest | None:
+    """Return the request of Django's that a framework's own wraps; None when there is none."""
+    inner = getattr(request, "_request", request)
+    return inner if isinstance(inner, HttpRequest) else None

@@ -1,0 +1,37 @@
+"""``manage.py crossauth_unlock``: end sign-in locks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from crossauth_django import lockout
+from crossauth_django.exceptions import StoreUnavailableError
+
+
+class Command(BaseCommand):
+    help = (
+        "Ends sign-in locks and forgets their rounds. --username and --address together let "
+        "this user in from there: the user, the address and the pair of them are forgotten."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--username", help="in any spelling")
+        parser.add_argument("--address", help="an IP address; of IPv6 its /64 counts")
+        parser.add_argument("--all", action="store_true", help="every lock there is")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        username, address = options["username"], options["address"]
+        somebody = username is not None or address is not None
+        if options["all"] == somebody:
+            raise CommandError("Say whom: --username, --address or both; or --all.")
+        try:
+            if options["all"]:
+                lockout.unlock_all()
+                self.stdout.write("Nobody is locked out any more.")
+            else:
+                count = lockout.unlock(username=username, address=address)
+                self.stdout.write(f"Forgot {count}.")
+        except StoreUnavailableError as error:
+            raise CommandError(f"The cache does not answer: {error}") from error

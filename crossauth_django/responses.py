@@ -1,0 +1,84 @@
+"""Answers to who has to wait: a page for people, ``application/problem+json`` for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.template.loader import render_to_string
+from django.utils.cache import add_never_cache_headers, patch_vary_headers
+
+_HTML = "text/html"
+_PROBLEM = "application/problem+json"
+_JSON = ("application/json", _PROBLEM)
+
+
+class Answer(HttpResponse):
+    """A response with work that follows it, when the visitor has it and sees no more of it."""
+
+    after: Callable[[], None] | None = None
+
+    def close(self) -> None:
+        after, self.after = self.after, None
+        if after is not None:
+            after()
+        super().close()
+
+
+def please_wait(
+    request: HttpRequest,
+    template: str,
+    *,
+    status: int,
+    code: str,
+    title: str,
+    retry_after: int,
+    replaced: HttpResponseBase | None = None,
+) -> Answer:
+    """Answer with ``Retry-After`` in seconds.
+
+    The template gets ``code``, ``title``, ``retry_after`` and the same in ``minutes``.
+
+    A problem document (RFC 9457) by ``Accept``, for a JSON body, and in the place of a JSON
+    response. Nothing in it depends on who asked, and nothing of it is cached.
+    """
+    context = {"code": code, "title": title, "retry_after": retry_after}
+    if wants_json(request, replaced):
+        body = {"type": "about:blank", "status": status, **context}
+        content, content_type = json.dumps(body), _PROBLEM
+    else:
+        minutes = -(-retry_after // 60)
+        page = render_to_string(template, {**context, "minutes": minutes}, request)
+        content, content_type = page, _HTML
+    response = Answer(
+        content, content_type=f"{content_type}; charset=utf-8", status=status
+    )
+    response["Retry-After"] = str(retry_after)
+    add_never_cache_headers(response)
+    patch_vary_headers(response, ["Accept"])
+    return response
+
+
+def wants_json(request: HttpRequest, replaced: HttpResponseBase | None = None) -> bool:
+    """Say whether a program asked: by ``Accept``, by a JSON body, or by what it would have got."""
+    if "HTTP_ACCEPT" in request.META:
+        preferred = request.get_preferred_type([_HTML, *_JSON])
+        if preferred in _JSON:
+            return True
+        if preferred is not None and not _takes_anything(request):
+            return False
+    if _is_json(request.content_type or ""):
+        return True
+    return replaced is not None and _is_json(replaced.get("Content-Type", ""))
+
+
+def _takes_anything(request: HttpRequest) -> bool:
+    # "*/*" alone is what programs send that were told nothing.
+    return str(request.META["HTTP_ACCEPT"]).strip() == "*/*"
+
+
+def _is_json(content_type: str) -> bool:
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind == "application/json" or kind.endswith("+json")

@@ -1,0 +1,82 @@
+"""The mailed link by which an owner ends a lock that somebody's guesses began."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.urls import reverse
+
+from crossauth_django import emails, limits, lockout, tokens
+from crossauth_django.conf import conf
+from crossauth_django.exceptions import AccountNotLinkedError, StoreUnavailableError
+from crossauth_django.limits import limit_of
+from crossauth_django.storage import AccountsStorage
+
+logger = logging.getLogger("crossauth_django.lockout")
+
+PURPOSE = "unlock_sign_in"
+
+
+def mail_link(login: str, subjects: tuple[str, ...], base_url: str) -> None:
+    """Mail the owner of ``login`` a link that forgets ``subjects``; nobody else gets anything.
+
+    Call it when the answer has been sent: how long it takes tells whether there is an owner.
+    Silent for an unknown name, beyond the limit of mails, and when a server is down (logged).
+    The link lives as long as a lock can, and its GET changes nothing.
+    """
+    try:
+        user, address = _owner(login)
+        if user is None or not _may_be_sent(address):
+            return
+        # An address' lock is about everybody behind it, so no single owner ends it.
+        own = [each for each in subjects if each[0] != "a"]
+        token = tokens.issue(PURPOSE, user, conf.CROSSAUTH_LOCKOUT_MAX, subjects=own)
+        url = base_url + reverse("crossauth:unlock", args=[token])
+        emails.send("unlock", address, {"url": url, "user": user, "site": base_url})
+    except (StoreUnavailableError, OSError) as error:
+        logger.error("No link to end a lock was mailed: %s", error)  # noqa: TRY400
+
+
+def unlock(token: str) -> str:
+    """Spend a mailed link and return the username that it unlocks.
+
+    Raise ``InvalidTokenError`` unless it is good, ``StoreUnavailableError`` while the cache is
+    down.
+    """
+    redeemed = tokens.redeem(PURPOSE, token)
+    lockout.forget(redeemed.payload["subjects"])
+    return redeemed.user.get_username()
+
+
+def require_good(token: str) -> None:
+    """Raise ``InvalidTokenError`` unless a mailed link would unlock; spend nothing."""
+    tokens.peek(PURPOSE, token)
+
+
+def _owner(login: str) -> tuple[Any, str]:
+    user = _named(login)
+    if user is None or not user.is_active:
+        return None, ""
+    address = getattr(user, user.get_email_field_name(), None)
+    return (user, str(address)) if address else (None, "")
+
+
+def _named(login: str) -> Any:
+    model = get_user_model()
+    try:
+        return model._default_manager.get_by_natural_key(login)
+    except (model.DoesNotExist, ValueError):
+        pass  # Some sites sign in by address too.
+    try:
+        found = AccountsStorage().find_user_by_email(login)
+    except AccountNotLinkedError:
+        return None
+    return None if found is None else found.native
+
+
+def _may_be_sent(address: str) -> bool:
+    limit = limit_of("lockout_unlock_email")
+    usage = limits.take("lockout_unlock_email", lockout.normalised(address), limit)
+    return usage is None or usage.is_allowed

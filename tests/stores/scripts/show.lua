@@ -1,0 +1,3 @@
+local value = redis.call("GET", KEYS[1])
+redis.call("DEL", KEYS[1])
+return {value, now, ARGV[1], ARGV[2], false}

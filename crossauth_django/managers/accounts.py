@@ -157,10 +157,10 @@ class AccountsManager(AccountMethods[M], BaseUserManager[M]):
         """
         using = self._write_alias()
         fields |= dict(zip(self._positional(len(args)), args, strict=False))
-        fields |= extra_fields or {}
         # The model may call its address otherwise.
         email = fields.pop(self.model.get_email_field_name(), email)
         password = fields.pop("password", password)
+        fields |= extra_fields or {}
 
         def work() -> Any:
             return self._create(

@@ -14,11 +14,14 @@ from django.utils.module_loading import import_string
 from crossauth_django.conf import conf
 from crossauth_django.exceptions import AccountError, AccountNotLinkedError
 from crossauth_django.fields import normalize_email
-from crossauth_django.managers.identifiers import is_storable
-from crossauth_django.managers.lookup import users_with_address
+from crossauth_django.managers.lookup import is_address, users_with_address
 from crossauth_django.managers.refusals import refusal
 from crossauth_django.managers.transactions import lock_address
-from crossauth_django.managers.users import record_verified_email, username_field
+from crossauth_django.managers.users import (
+    email_field,
+    record_verified_email,
+    username_field,
+)
 
 _USERNAME_TRIES = 20
 
@@ -57,9 +60,9 @@ def create(
 def clean_address(model: type[AbstractBaseUser], email: str | None) -> str | None:
     """Return the normalised address; raise ``AccountError`` when a needed one is missing."""
     cleaned = normalize_email(email or "")
-    if cleaned and is_storable(cleaned):
+    if is_address(model, cleaned):
         return cleaned
-    field: Any = model._meta.get_field(model.get_email_field_name())
+    field = email_field(model)
     if cleaned or not (field.blank or field.null):
         raise refusal(AccountError, "there is no usable address")
     return None
@@ -85,17 +88,14 @@ def make_plainly(
     fields: Mapping[str, Any],
 ) -> AbstractBaseUser:
     """Save a new user; a username that the model demands comes from the address."""
-    email_field: Any = model._meta.get_field(model.get_email_field_name())
-    _refuse_unknown(model, fields, email_field)
+    address_field = email_field(model)
+    _refuse_unknown(model, fields, address_field)
     user = model(**fields)
-    setattr(
-        user,
-        email_field.attname,
-        None if email is None and email_field.null else email or "",
-    )
+    blank = None if address_field.null else ""
+    setattr(user, address_field.attname, email or blank)
     user.set_password(password)
     name_field: Any = model._meta.get_field(username_field(model))
-    if name_field == email_field or getattr(user, name_field.attname):
+    if name_field == address_field or getattr(user, name_field.attname):
         user.save(using=using, force_insert=True)
     else:
         _save_under_a_free_name(user, name_field, email, using=using)
@@ -129,10 +129,10 @@ def _usernames(email: str | None, max_length: int) -> Iterator[str]:
 
 
 def _refuse_unknown(
-    model: type[AbstractBaseUser], fields: Mapping[str, Any], email_field: Any
+    model: type[AbstractBaseUser], fields: Mapping[str, Any], address_field: Any
 ) -> None:
     own = {field.name for field in model._meta.concrete_fields}
     own |= {field.attname for field in model._meta.concrete_fields}
-    own -= {email_field.name, model._meta.pk.name, "pk", "password"}
+    own -= {address_field.name, model._meta.pk.name, "pk", "password"}
     if unknown := sorted(set(fields) - own):
         raise TypeError(f"{model.__name__} cannot be created with the fields {unknown}")

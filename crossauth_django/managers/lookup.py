@@ -11,18 +11,18 @@ from crossauth_django.exceptions import AccountNotLinkedError
 from crossauth_django.fields import EmailAddressField, normalize_email
 from crossauth_django.managers.identifiers import is_storable
 from crossauth_django.managers.refusals import refusal
-from crossauth_django.managers.users import email_of
+from crossauth_django.managers.users import email_field, email_of
 
 
 def users_with_address(users: models.QuerySet[Any], email: object) -> list[Any]:
     """Return the users whose address is ``email`` in any spelling."""
-    if not isinstance(email, str) or not is_storable(
-        normalized := normalize_email(email)
-    ):
+    normalized = normalize_email(email) if isinstance(email, str) else ""
+    if not is_address(users.model, normalized):
         return []
-    name = users.model.get_email_field_name()
-    if isinstance(users.model._meta.get_field(name), EmailAddressField):
-        return list(users.filter(**{name: normalized}))
+    field = email_field(users.model)
+    if isinstance(field, EmailAddressField):
+        return list(users.filter(**{field.name: normalized}))
+    name = field.name
     wanted = Q(**{f"{name}__iexact": normalized})
     if not normalized.isascii():
         # SQLite folds the case of ASCII only.
@@ -33,6 +33,11 @@ def users_with_address(users: models.QuerySet[Any], email: object) -> list[Any]:
         for user in users.filter(wanted)
         if normalize_email(email_of(user) or "") == normalized
     ]
+
+
+def is_address(model: Any, email: str) -> bool:
+    """Say whether the model's column can hold ``email``."""
+    return is_storable(email) and len(email) <= (email_field(model).max_length or 320)
 
 
 def only_user(found: list[Any]) -> Any:

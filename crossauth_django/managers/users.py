@@ -17,6 +17,11 @@ from crossauth_django.managers.tables import rows
 _BCRYPT = re.compile(r"bcrypt\$(\$2[abxy]?\$\d\d\$[./A-Za-z0-9]{53})")
 
 
+def email_field(model: Any) -> Any:
+    """Return the model's field for the address, whatever its name."""
+    return model._meta.get_field(model.get_email_field_name())
+
+
 def email_of(user: AbstractBaseUser) -> str | None:
     """Return the user's address as it is stored; None when blank."""
     return getattr(user, user.get_email_field_name()) or None

@@ -36,8 +36,7 @@ T = TypeVar("T", dict[str, Any], list[Any])
 # It logs codes, secrets and tokens at DEBUG. Whoever sets a level on it has asked for that;
 # a project that merely debugs everything has not.
 _library_log = logging.getLogger("requests_oauthlib.oauth2_session")
-if _library_log.level == logging.NOTSET:
-    _library_log.setLevel(logging.INFO)
+_library_log.setLevel(_library_log.level or logging.INFO)
 
 
 class Document(NamedTuple):

@@ -34,10 +34,12 @@ def get_document(url: str, check: Check) -> dict[str, Any]:
     return document
 
 
-def refetch_document(url: str, check: Check) -> dict[str, Any] | None:
-    """Fetch again what is stale before its time; None when that was just done.
+def refetch_document(
+    url: str, check: Check, *, known: dict[str, Any]
+) -> dict[str, Any] | None:
+    """Return a newer document than ``known``, which seems stale; None when there is none.
 
-    At most once in 60 s, whatever the number of workers, so that forged tokens make no
+    Fetches at most once in 60 s, whatever the number of workers, so that forged tokens make no
     traffic. Who comes while another worker fetches waits for what that one brings.
     """
     store, marker = get_store(), f"oauth:refetch:{url}"
@@ -47,11 +49,11 @@ def refetch_document(url: str, check: Check) -> dict[str, Any] | None:
         finally:
             store.set(marker, "done", REFETCH_INTERVAL)
     deadline = time.monotonic() + conf.CROSSAUTH_PROVIDER_TIMEOUT.total_seconds()
-    waited = False
     while store.get(marker) == "fetching" and time.monotonic() < deadline:
-        waited = True
         time.sleep(0.02)
-    return _stored(url) if waited else None
+    # Or the other was done before we asked, and after we had read ours.
+    document = _stored(url)
+    return None if document == known else document
 
 
 def _stored(url: str) -> dict[str, Any] | None:

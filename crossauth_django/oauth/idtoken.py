@@ -81,7 +81,7 @@ def _keys(jwks_url: str, header: dict[str, Any], algorithm: str) -> Iterator[jwt
     known = documents.get_document(jwks_url, _check_key_set)
     yield from _usable(known, header, algorithm)
     # The issuer may have a new key since.
-    fresh = documents.refetch_document(jwks_url, _check_key_set)
+    fresh = documents.refetch_document(jwks_url, _check_key_set, known=known)
     if fresh is not None:
         yield from _usable(fresh, header, algorithm)
 

@@ -28,6 +28,10 @@ def fetch(provider: Provider, path: str = "/jwks") -> Any:
     return documents.get_document(f"{provider.issuer}{path}", nothing)
 
 
+def refetch(url: str, known: Any) -> Any:
+    return documents.refetch_document(url, nothing, known=known)
+
+
 @pytest.mark.parametrize(
     ("cache_control", "seconds"),
     [
@@ -95,10 +99,19 @@ def test_a_document_that_is_refused_is_not_kept(provider):
 
 def test_a_refetch_happens_once_a_minute(provider):
     url = f"{provider.issuer}/jwks"
-    assert documents.refetch_document(url, nothing) is not None
-    assert documents.refetch_document(url, nothing) is None
+    fresh = refetch(url, {})
+    assert refetch(url, fresh) is None
     with time_machine.travel(time.time() + 61):
-        assert documents.refetch_document(url, nothing) is not None
+        assert refetch(url, fresh) == fresh
+    assert provider.asked("/jwks") == 2
+
+
+def test_who_read_before_a_refetch_gets_what_it_brought(provider):
+    url = f"{provider.issuer}/jwks"
+    stale = fetch(provider)
+    provider.rotate()
+    fresh = refetch(url, stale)
+    assert refetch(url, stale) == fresh != stale
     assert provider.asked("/jwks") == 2
 
 
@@ -106,8 +119,8 @@ def test_a_refetch_that_fails_is_not_repeated_at_once(provider):
     provider.answers["/jwks"] = lambda handler: Reply(500, {})
     url = f"{provider.issuer}/jwks"
     with pytest.raises(ProviderError):
-        documents.refetch_document(url, nothing)
-    assert documents.refetch_document(url, nothing) is None
+        refetch(url, {})
+    assert refetch(url, {}) is None
     assert provider.asked("/jwks") == 1
 
 
@@ -123,14 +136,16 @@ def test_workers_wait_for_the_one_that_refetches(site, provider, alias):
 
     provider.answers["/jwks"] = slowly
     url = f"{provider.issuer}/jwks"
-    results = run_together(8, lambda: documents.refetch_document(url, nothing))
+    results = run_together(8, lambda: refetch(url, {}))
     assert provider.asked("/jwks") == 1
-    # Who comes when everything is over gets nothing new; here all came at once.
     assert [result["keys"][0]["kid"] for result in results] == ["first"] * 8
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_new_key_lets_all_in_who_come_at_the_same_moment(site, provider):
+@pytest.mark.parametrize("alias", ["default", "redis"])
+def test_a_new_key_lets_all_in_who_come_at_the_same_moment(site, provider, alias):
+    site.CROSSAUTH_CACHE_ALIAS = alias
+    caches[alias].clear()
     for number in range(3):
         sign_in(Client(), provider)
         provider.rotate(f"key {number}")

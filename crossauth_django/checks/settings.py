@@ -21,6 +21,7 @@ from crossauth_django.checks.paths import load
 from crossauth_django.checks.types import described, fault
 from crossauth_django.conf import Conf, conf
 
+_PREFIX = "CROSSAUTH_"
 # What a user model may already have a field for.
 _MAPPABLE = ("email_verified",)
 _NEW_KEY = (
@@ -51,7 +52,7 @@ def check_names(**kwargs: Any) -> list[checks.CheckMessage]:
             id="crossauth_django.E010",
         )
         for name in sorted(dir(settings))
-        if name.startswith("CROSSAUTH_") and name not in _names()
+        if name.startswith(_PREFIX) and name not in _names()
     ]
 
 
@@ -107,18 +108,37 @@ def check_encryption_keys(**kwargs: Any) -> list[checks.CheckMessage]:
     ]
 
 
+def check_providers(**kwargs: Any) -> list[checks.CheckMessage]:
+    """E014: what each provider needs, and what it does not know."""
+    if fault("CROSSAUTH_PROVIDERS") or not conf.CROSSAUTH_PROVIDERS:
+        return []
+    # A site that uses no provider does not load any.
+    from crossauth_django.oauth import registry
+
+    return [
+        checks.Error(
+            problem,
+            hint="Correct that entry: CROSSAUTH_PROVIDERS = {'google': {'client_id': '...', "
+            "'client_secret': '...'}, ...}.",
+            id="crossauth_django.E014",
+        )
+        for problem in registry.problems()
+    ]
+
+
 CHECKS: tuple[Callable[..., list[checks.CheckMessage]], ...] = (
     check_types,
     check_names,
     check_user_fields,
     check_create_user,
     check_encryption_keys,
+    check_providers,
 )
 DEPLOY_CHECKS: tuple[Callable[..., list[checks.CheckMessage]], ...] = ()
 
 
 def _names() -> list[str]:
-    return [name for name in vars(Conf) if name.startswith("CROSSAUTH_")]
+    return [name for name in vars(Conf) if name.startswith(_PREFIX)]
 
 
 def _summary(name: str) -> str:
@@ -126,8 +146,10 @@ def _summary(name: str) -> str:
 
 
 def _rename(name: str) -> str:
-    nearest = difflib.get_close_matches(name, _names(), n=1)
-    return f"Rename it to {nearest[0]}." if nearest else "Remove it."
+    # What they all begin with would make them all look alike.
+    known = {each.removeprefix(_PREFIX): each for each in _names()}
+    nearest = difflib.get_close_matches(name.removeprefix(_PREFIX), known, n=1)
+    return f"Rename it to {known[nearest[0]]}." if nearest else "Remove it."
 
 
 def _unmappable(name: str, field: str) -> str | None:

@@ -7,14 +7,13 @@ import typing
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal, Union
-from urllib.parse import urlsplit
 
 from django.conf import settings
 
 from crossauth_django.conf import Conf
 
 # Durations of which none is a meaning: the feature is off.
-_MAY_BE_ZERO = ("CROSSAUTH_DEVICE_COOKIE_AGE",)
+_MAY_BE_ZERO = ("CROSSAUTH_DEVICE_COOKIE_AGE", "CROSSAUTH_SESSION_TOUCH_INTERVAL")
 _WORDS = {
     bool: "True or False",
     int: "a whole number",
@@ -92,17 +91,8 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _is_origin(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return False
-    host = parts.hostname or ""
-    if parts.scheme not in ("http", "https") or not host:
-        return False
-    bracketed = f"[{host}]" if ":" in host else host
+    from django.http.request import host_validation_re
+
     # Whatever else the text holds (a path, a user, a space) would end up in every link.
-    return (
-        url.lower()
-        == f"{parts.scheme}://{bracketed}{'' if port is None else f':{port}'}"
-    )
+    scheme, _, host = url.lower().partition("://")
+    return scheme in ("http", "https") and bool(host_validation_re.fullmatch(host))

@@ -7,10 +7,9 @@ import re
 import shlex
 from pathlib import Path
 
-from crossauth_django.management import commands
-
 from crossauth_django import checks
 from crossauth_django.conf import Conf
+from crossauth_django.management import commands
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

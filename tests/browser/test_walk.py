@@ -148,36 +148,27 @@ def test_the_keyboard_alone_signs_in(demo: Demo, page: Page) -> None:
     expect(page.get_by_role("main")).to_be_focused()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize(("width", "height"), [(1280, 860), (390, 844)])
 def test_every_page_fits_its_window(
-    demo: Demo,
-    browser: Browser,
-    screenshot: Screenshot,
-    width: int,
-    height: int,
-    scheme: str,
+    demo: Demo, page: Page, screenshot: Screenshot
 ) -> None:
-    with browser.new_context(
-        viewport={"width": width, "height": height}, color_scheme=scheme
-    ) as context:
-        page = context.new_page()
-
-        def look(name: str) -> None:
-            screenshot(page, f"{name}-{width}-{scheme}")
+    def look(name: str) -> None:
+        for width, height in ((1280, 860), (390, 844)):
+            page.set_viewport_size({"width": width, "height": height})
             assert page.evaluate("document.documentElement.scrollWidth") <= width
+            for scheme in ("light", "dark"):
+                page.emulate_media(color_scheme=scheme)
+                screenshot(page, f"{name}-{width}-{scheme}")
 
-        page.goto(demo.url)
-        look("home")
-        page.goto(f"{demo.url}sign-in/")
-        look("sign-in")
-        sign_in_by_password(page, "not-the-password")
-        look("refused")
-        page.get_by_role("button", name="Continue with Local OpenID").click()
-        look("provider")
-        page.get_by_role("link", name="Cancel and go back").click()
-        look("failed")
-        page.get_by_role("link", name="Back to the sign-in page").click()
-        page.get_by_role("button", name="Continue with Local OpenID").click()
-        page.get_by_role("button", name="Grace Hopper").click()
-        look("account")
+    page.goto(demo.url)
+    look("home")
+    page.goto(f"{demo.url}sign-in/")
+    look("sign-in")
+    sign_in_by_password(page, "not-the-password")
+    look("refused")
+    page.get_by_role("button", name="Continue with Local OpenID").click()
+    look("provider")
+    page.get_by_role("link", name="Cancel and go back").click()
+    look("failed")
+    page.get_by_role("link", name="Back to the sign-in page").click()
+    sign_in_at_the_provider(page, "Grace Hopper")
+    look("account")

@@ -197,6 +197,9 @@ def _sign_in_owner(
 
 def _join(owner: Any, identity: SocialAccountCreate, using: str) -> SignedIn | None:
     if not _is_trusted(identity):
+        if _find(identity, using) is not None:
+            # Signed up between the two looks.
+            return None
         raise AccountNotLinkedError("the address belongs to a user")
 
     def work() -> SignedIn | None:

@@ -23,10 +23,9 @@ def test_called_after_the_outermost_commit(storage):
 
 def test_dropped_with_a_rolled_back_savepoint(storage):
     calls = []
-    with transaction.atomic():
-        with transaction.atomic():
-            storage.on_commit(lambda: calls.append(1))
-            transaction.set_rollback(True)
+    with transaction.atomic(), transaction.atomic():
+        storage.on_commit(lambda: calls.append(1))
+        transaction.set_rollback(True)
     assert calls == []
 
 

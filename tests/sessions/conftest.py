@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.core.cache import caches
+from django.test import Client
+
+from tests.accounts.conftest import make_user
+
+PASSWORD = "correct horse"
+
+
+@pytest.fixture(autouse=True)
+def site(settings: Any) -> Any:
+    """A site whose sessions are ours, on Redis; tests change what they are about."""
+    settings.SESSION_ENGINE = "crossauth_django.sessions"
+    settings.CROSSAUTH_CACHE_ALIAS = "redis"
+    settings.ROOT_URLCONF = "tests.sessions.urls"
+    settings.CSRF_USE_SESSIONS = True
+    settings.LOGIN_URL = "/login/"
+    settings.LOGIN_REDIRECT_URL = "/whoami/"
+    return settings
+
+
+@pytest.fixture
+def user(db: None) -> Any:
+    return make_user("ann@example.org", PASSWORD)
+
+
+@pytest.fixture
+def browser(user: Any) -> Client:
+    """A browser in which the user has signed in by the form."""
+    return sign_in(user)
+
+
+@pytest.fixture
+def empty_redis() -> Iterator[None]:
+    caches["redis"].clear()
+    yield
+    caches["redis"].clear()
+
+
+def sign_in(user: Any, **fields: str) -> Client:
+    """Sign in by Django's own view, and return the browser."""
+    client = Client(HTTP_USER_AGENT="Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
+    answer = client.post(
+        "/login/", {"username": user.get_username(), "password": PASSWORD, **fields}
+    )
+    assert answer.status_code == 302, answer.content
+    return client
+
+
+def whoami(client: Client) -> str:
+    """Who the site says is signed in; empty for nobody."""
+    answer = client.get("/whoami/")
+    assert answer.status_code == 200
+    return str(answer.content.decode())

@@ -23,6 +23,7 @@ from crossauth_django.backends import provider_backend
 from crossauth_django.conf import conf
 from crossauth_django.exceptions import (
     AccountError,
+    AccountInactiveError,
     CrossAuthError,
     IdTokenError,
     InvalidTokenError,
@@ -157,7 +158,7 @@ def _finish(
     path, backend = provider_backend()
     signed_in = flow.finish(provider, answer, browser=browser)
     if not backend.user_can_authenticate(signed_in.user):
-        raise OAuthError("the account is disabled", code="account_inactive")
+        raise AccountInactiveError("the backend refuses the user")
     login(request, signed_in.user, backend=path)
     return HttpResponseRedirect(
         signed_in.next_path or resolve_url(settings.LOGIN_REDIRECT_URL)

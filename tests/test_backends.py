@@ -8,29 +8,31 @@ from django.contrib.auth import (
     aauthenticate,
     authenticate,
     get_user,
-    get_user_model,
 )
 from django.contrib.auth.models import Permission
 from django.core.exceptions import ImproperlyConfigured
 
 from crossauth_django.backends import ProviderBackend, provider_backend
+from tests.accounts.conftest import make_user
 
 PATH = "crossauth_django.backends.ProviderBackend"
 MODEL = "django.contrib.auth.backends.ModelBackend"
 
 
-class StaffBackend(ProviderBackend):
+class ClosingBackend(ProviderBackend):
     """A project's own rule."""
 
+    is_open = True
+
     def user_can_authenticate(self, user: Any) -> bool:
-        return super().user_can_authenticate(user) and user.is_staff
+        return self.is_open and super().user_can_authenticate(user)
 
 
 @pytest.mark.django_db(transaction=True)
 def test_it_accepts_no_credentials(settings):
     settings.AUTHENTICATION_BACKENDS = [PATH]
-    get_user_model().objects.create_user("jane", password="right")
-    credentials = {"username": "jane", "password": "right"}
+    user = make_user("jane@example.com", "right")
+    credentials = {"username": user.get_username(), "password": "right"}
     assert authenticate(**credentials) is None
     assert asyncio.run(aauthenticate(**credentials)) is None
     settings.AUTHENTICATION_BACKENDS = [PATH, MODEL]
@@ -41,7 +43,7 @@ def test_it_accepts_no_credentials(settings):
 @pytest.mark.django_db
 def test_it_keeps_a_user_signed_in_until_disabled(settings, client):
     settings.AUTHENTICATION_BACKENDS = [PATH]
-    user = get_user_model().objects.create_user("jane")
+    user = make_user("jane@example.com")
     client.force_login(user, backend=PATH)
     assert get_user(client) == user
     user.is_active = False
@@ -52,10 +54,10 @@ def test_it_keeps_a_user_signed_in_until_disabled(settings, client):
 @pytest.mark.django_db
 def test_permissions_work_with_this_backend_alone(settings):
     settings.AUTHENTICATION_BACKENDS = [PATH]
-    user = get_user_model().objects.create_user("jane")
-    permission = Permission.objects.filter(codename="view_user").get()
+    user = make_user("jane@example.com")
+    permission = Permission.objects.filter(codename="view_group").get()
     user.user_permissions.add(permission)
-    assert user.has_perm(f"{permission.content_type.app_label}.view_user")
+    assert user.has_perm("auth.view_group")
 
 
 @pytest.mark.django_db
@@ -64,7 +66,7 @@ def test_beside_modelbackend_permissions_cost_no_more_queries(
 ):
     for backends in ([MODEL], [MODEL, PATH]):
         settings.AUTHENTICATION_BACKENDS = backends
-        user = get_user_model().objects.create_user(f"jane {len(backends)}")
+        user = make_user(f"jane{len(backends)}@example.com")
         with django_assert_num_queries(2):
             assert not user.has_perm("auth.add_user")
 
@@ -74,8 +76,8 @@ def test_beside_modelbackend_permissions_cost_no_more_queries(
     [
         ([MODEL, PATH], PATH),
         (
-            ["tests.test_backends.StaffBackend", PATH],
-            "tests.test_backends.StaffBackend",
+            ["tests.test_backends.ClosingBackend", PATH],
+            "tests.test_backends.ClosingBackend",
         ),
     ],
 )

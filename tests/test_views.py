@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from django.contrib.auth import SESSION_KEY, get_user, get_user_model
+from django.contrib.auth import SESSION_KEY, get_user
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
@@ -16,8 +16,10 @@ from django.test import AsyncClient, Client, RequestFactory
 from django.utils.functional import Promise
 
 from crossauth_django import views
+from tests.accounts.conftest import make_user
 from tests.oauth.browser import come_back, sign_in, start
 from tests.services import free_port
+from tests.test_backends import ClosingBackend
 
 pytestmark = pytest.mark.django_db
 
@@ -184,7 +186,7 @@ def test_the_session_is_a_new_one(client, site, provider):
 
 
 def test_nothing_of_another_user_stays_in_the_session(client, site, provider):
-    other = get_user_model().objects.create_user("other")
+    other = make_user("other@example.com")
     client.force_login(other)
     session = client.session
     session["secret"] = "of the other"
@@ -212,11 +214,14 @@ def test_a_disabled_user_is_refused(site, provider):
     assert isinstance(get_user(client), AnonymousUser)
 
 
-def test_who_the_projects_backend_refuses_is_refused(client, site, provider):
-    site.AUTHENTICATION_BACKENDS = ["tests.test_backends.StaffBackend"]
+def test_who_the_projects_backend_refuses_is_refused(
+    client, site, provider, monkeypatch
+):
+    site.AUTHENTICATION_BACKENDS = ["tests.test_backends.ClosingBackend"]
+    monkeypatch.setattr(ClosingBackend, "is_open", False)
     response = sign_in(client, provider)
     assert (response.status_code, response.context["code"]) == (403, "account_inactive")
-    get_user_model().objects.update(is_staff=True)
+    monkeypatch.setattr(ClosingBackend, "is_open", True)
     assert sign_in(client, provider).status_code == 302
     assert get_user(client).is_authenticated
 

@@ -4,7 +4,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from django.contrib.auth import get_user, get_user_model
+from django.contrib.auth import get_user
 from django.db import connection
 from django.test import Client
 
@@ -15,6 +15,7 @@ from crossauth_django.oauth.providers.base import (
     Provider,
     Tokens,
 )
+from tests.accounts.conftest import make_user
 from tests.oauth.browser import come_back, sign_in, start
 from tests.provider import CLIENT_ID, CLIENT_SECRET
 
@@ -118,7 +119,7 @@ def test_google_is_found_at_its_own_issuer(site):
 
 def test_an_address_that_google_verified_joins_the_account_that_has_it(site, provider):
     # CROSSAUTH_TRUST_EMAIL_FROM names google, and does not name acme.
-    user = get_user_model().objects.create_user("jane", email="jane@example.com")
+    user = make_user("jane@example.com")
     trusted, stranger = Client(), Client()
     provider.user["sub"] = "1"
     refused = sign_in(stranger, provider, "acme")

@@ -23,10 +23,12 @@ def sign_in_at_the_provider(page: Page, person: str) -> None:
     page.get_by_role("button", name=person).click()
 
 
-def sign_in_by_password(page: Page, password: str) -> None:
-    page.get_by_label("Email address").fill(EMAIL)
+def sign_in_by_password(page: Page, password: str, email: str = EMAIL) -> None:
+    page.get_by_label("Email address").fill(email)
     page.get_by_label("Password").fill(password)
-    page.get_by_role("button", name="Sign in", exact=True).click()
+    # A refused form looks like the one before; the next step is for the new one.
+    with page.expect_navigation():
+        page.get_by_role("button", name="Sign in", exact=True).click()
 
 
 @on_both
@@ -134,6 +136,15 @@ def test_a_wrong_password_is_refused_with_a_reason(demo: Demo, page: Page) -> No
     expect(page).to_have_url(f"{demo.url}sign-in/")
 
 
+def test_the_sixth_guess_is_told_to_wait(demo: Demo, page: Page) -> None:
+    page.goto(f"{demo.url}sign-in/")
+    for _ in range(5):
+        sign_in_by_password(page, "a-guess", "nobody@example.com")
+        expect(page.get_by_role("alert")).to_contain_text("Please enter a correct")
+    sign_in_by_password(page, "a-guess", "nobody@example.com")
+    expect(page.get_by_role("alert")).to_contain_text("Please try again in")
+
+
 def test_the_keyboard_alone_signs_in(demo: Demo, page: Page) -> None:
     page.goto(f"{demo.url}sign-in/")
     expect(page.get_by_label("Email address")).to_be_focused()
@@ -156,7 +167,7 @@ def test_every_page_fits_its_window(
             page.set_viewport_size({"width": width, "height": height})
             assert page.evaluate("document.documentElement.scrollWidth") <= width
             for scheme in ("light", "dark"):
-                page.emulate_media(color_scheme=scheme)
+                page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
                 screenshot(page, f"{name}-{width}-{scheme}")
 
     page.goto(demo.url)
@@ -172,3 +183,8 @@ def test_every_page_fits_its_window(
     page.get_by_role("link", name="Back to the sign-in page").click()
     sign_in_at_the_provider(page, "Grace Hopper")
     look("account")
+    page.get_by_role("button", name="Sign out").click()
+    page.goto(f"{demo.url}sign-in/")
+    for _ in range(6):
+        sign_in_by_password(page, "a-guess", "somebody@example.com")
+    look("wait")

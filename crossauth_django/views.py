@@ -228,6 +228,9 @@ def _status(error: CrossAuthError) -> int:
 _NOT_NOW = _("Signing in is not possible at the moment. Please try again in a minute.")
 _DECLINED = _("The sign-in was cancelled.")
 _MESSAGES = {
+    "account_error": _(
+        "This site needs your e-mail address, and got none that it could use."
+    ),
     "account_already_linked": _("This account is connected to somebody else here."),
     "account_inactive": _("This account has been disabled."),
     "account_not_linked": _(

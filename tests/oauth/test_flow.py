@@ -59,10 +59,11 @@ def test_another_subject_is_another_user(site, provider):
 
 
 def test_one_subject_at_two_providers_is_two_identities(site, provider):
-    provider.user = {"sub": "same"}
     first, second = Client(), Client()
     sign_in(first, provider, "acme")
+    provider.user["email"] = "joe@example.com"
     sign_in(second, provider, "other")
+    assert get_user(second).is_authenticated
     assert get_user(first) != get_user(second)
 
 
@@ -207,7 +208,7 @@ def test_of_64_callbacks_with_one_state_one_signs_in(site, provider, alias):
     use_cache(site, alias)
     for number in range(5):
         client = Client()
-        provider.user = {"sub": f"user {number}"}
+        provider.user = {"sub": f"{number}", "email": f"{number}@example.com"}
         answer = provider.authorize(start(client)["Location"])
         cookies = client.cookies
 

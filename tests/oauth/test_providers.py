@@ -93,7 +93,11 @@ def test_verified_is_what_the_provider_says_clearly(
     assert account.provider_email_verified is understood
 
 
-@pytest.mark.parametrize("email", ["", 7, ["jane@example.com"], {}])
+@pytest.mark.parametrize(
+    "email",
+    ["", 7, ["jane@example.com"], {}, "a@" + "b" * 320, "a@b\n.example"],
+    ids=repr,
+)
 def test_an_address_that_is_none_is_nobodys(client, site, provider, email):
     provider.claims = {"email": email}
     assert signed_in(client, provider, "acme").provider_email is None
@@ -213,7 +217,7 @@ class OwnProvider(Provider):
         self, session: Any, endpoints: Endpoints, tokens: Tokens, *, nonce: str
     ) -> Identity:
         OwnProvider.in_transaction = connection.in_atomic_block
-        return Identity("7", None, None, {"nonce": nonce})
+        return Identity("7", "seven@example.com", None, {"nonce": nonce})
 
 
 @pytest.fixture

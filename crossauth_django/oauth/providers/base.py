@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from crossauth_django.oauth.client import ProviderSession
 
+# RFC 5321: 64 before the @, 255 after it.
+MAX_EMAIL_LENGTH = 320
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -95,6 +97,13 @@ class Provider(ABC):
         nonce: str,
     ) -> Identity:
         """Return who signed in. Raise ``ProviderError`` or ``IdTokenError``."""
+
+
+def text_address(value: object) -> str | None:
+    """Return an address as the provider wrote it, None for what cannot be one."""
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_EMAIL_LENGTH:
+        return None
+    return value if value.isprintable() else None
 
 
 def is_allowed_url(url: object) -> bool:

@@ -10,6 +10,7 @@ from crossauth_django.oauth.providers.base import (
     Identity,
     Provider,
     Tokens,
+    text_address,
 )
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def _primary(emails: list[Any]) -> tuple[str | None, bool | None]:
     # /user's own "email" is what the profile shows: any address, verified or not.
     for entry in emails:
         if isinstance(entry, dict) and entry.get("primary") is True:
-            email = entry.get("email")
-            if isinstance(email, str) and email:
+            email = text_address(entry.get("email"))
+            if email is not None:
                 return email, entry.get("verified") is True
     return None, None

@@ -13,6 +13,7 @@ from crossauth_django.oauth.providers.base import (
     Provider,
     Tokens,
     is_allowed_url,
+    text_address,
 )
 
 if TYPE_CHECKING:
@@ -99,10 +100,10 @@ class OIDCProvider(Provider):
 
 def _identity(source: dict[str, Any], user_info: dict[str, Any]) -> Identity:
     # Address and flag come from one source: the flag of the other may mean another address.
-    email, verified = source.get("email"), source.get("email_verified")
+    verified = source.get("email_verified")
     return Identity(
         provider_user_id=source["sub"],
-        email=email if isinstance(email, str) and email else None,
+        email=text_address(source.get("email")),
         # Some providers send booleans as text (Apple, Cognito).
         email_verified=None
         if verified is None

@@ -34,13 +34,11 @@ class CrossAuthConfig(AppConfig):
 
 def _warn_on_memory_backend() -> None:
     """Say once in each process what it keeps to itself, however it was started."""
+    if not conf.CROSSAUTH_WARN_ON_MEMORY_BACKEND or _says_it_elsewhere(sys.argv[1:]):
+        return
     from crossauth_django.checks.caches import AT_RISK, is_in_memory
 
-    if (
-        not conf.CROSSAUTH_WARN_ON_MEMORY_BACKEND
-        or _says_it_elsewhere(sys.argv[1:])
-        or not is_in_memory()
-    ):
+    if not is_in_memory():
         return
     logger.warning(
         "CACHES[%r] is in the memory of this process alone, and with it: %s. With more than "

@@ -41,9 +41,10 @@ E020-E039, W020-W039 sessions; E040-E059, W040-W059 lockout and limits.
 
 from __future__ import annotations
 
-from django.core import checks
+from types import ModuleType
+from typing import Any
 
-from crossauth_django.checks import caches, installation, lockout, sessions, settings
+from django.core import checks
 
 
 def register() -> None:
@@ -52,8 +53,38 @@ def register() -> None:
     A module lists its checks in ``CHECKS``, and those that only ``check --deploy`` runs in
     ``DEPLOY_CHECKS``.
     """
-    for module in (caches, installation, lockout, sessions, settings):
-        for check in module.CHECKS:
-            checks.register(check, checks.Tags.security)
-        for check in module.DEPLOY_CHECKS:
-            checks.register(check, checks.Tags.security, deploy=True)
+    checks.register(run, checks.Tags.security)
+    checks.register(run_for_deployment, checks.Tags.security, deploy=True)
+
+
+def run(**kwargs: Any) -> list[checks.CheckMessage]:
+    """Run what every command runs first."""
+    return [
+        message
+        for module in _modules()
+        for check in module.CHECKS
+        for message in check(**kwargs)
+    ]
+
+
+def run_for_deployment(**kwargs: Any) -> list[checks.CheckMessage]:
+    """Run what only ``check --deploy`` runs."""
+    return [
+        message
+        for module in _modules()
+        for check in module.DEPLOY_CHECKS
+        for message in check(**kwargs)
+    ]
+
+
+def _modules() -> tuple[ModuleType, ...]:
+    # Imported when they are first run: a web server's process sets Django up and runs none.
+    from crossauth_django.checks import (
+        caches,
+        installation,
+        lockout,
+        sessions,
+        settings,
+    )
+
+    return caches, installation, lockout, sessions, settings

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import os
-import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -231,6 +229,9 @@ def _culling() -> list[checks.CheckMessage]:
 
 def _workers() -> int:
     """Return how many workers gunicorn or uvicorn would start, as far as the environment says."""
+    import argparse
+    import shlex
+
     parser = argparse.ArgumentParser(
         add_help=False, allow_abbrev=False, exit_on_error=False
     )

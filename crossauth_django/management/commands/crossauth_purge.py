@@ -90,8 +90,6 @@ class Command(BaseCommand):
         verb = "would be purged" if options["dry_run"] else "purged"
         for what, count in self._counts.items():
             self.stdout.write(f"{what}: {count:,} {verb}")
-        if not self._counts:
-            self.stdout.write("No table here has rows that expire.")
 
 
 def _moment(older_than: str) -> datetime:

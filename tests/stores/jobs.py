@@ -35,7 +35,9 @@ def set_or_pop(alias: str, key: str, rounds: int) -> list[str]:
         store.set(f"{key}-done", "", 60)
     while store.get(f"{key}-done") is None:
         value = store.pop(key)
-        if value is not None:
+        if value is None:
+            time.sleep(0.002)
+        else:
             popped.append(value)
     return popped
 
@@ -53,6 +55,7 @@ def set_or_append(alias: str, key: str, rounds: int) -> list[str]:
         store.set(f"{key}-done", "", 60)
     while store.get(f"{key}-done") is None:
         store.step(APPEND, [key], ["+"])
+        time.sleep(0.002)
     return lost
 
 

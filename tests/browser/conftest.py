@@ -79,14 +79,23 @@ def page(context: BrowserContext) -> Page:
 
 
 @pytest.fixture
-def screenshot(tmp_path: Path) -> Callable[[Page, str], None]:
-    """Keeps a picture of a whole page in ``CROSSAUTH_TEST_SCREENSHOTS``, or in a temporary folder."""
+def look(page: Page, tmp_path: Path) -> Callable[[str], None]:
+    """Sees that the page fits a desktop and a phone, and keeps pictures of it, light and dark.
+
+    They are in ``CROSSAUTH_TEST_SCREENSHOTS``, or else in a temporary folder.
+    """
     folder = Path(os.environ.get("CROSSAUTH_TEST_SCREENSHOTS", tmp_path))
 
-    def take(page: Page, name: str) -> None:
-        page.screenshot(path=folder / f"{name}.png", full_page=True)
+    def look(name: str) -> None:
+        for width, height in ((1280, 860), (390, 844)):
+            page.set_viewport_size({"width": width, "height": height})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            for scheme in ("light", "dark"):
+                page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+                path = folder / f"{name}-{width}-{scheme}.png"
+                page.screenshot(path=path, full_page=True)
 
-    return take
+    return look
 
 
 def _run(demo: Demo) -> Iterator[Demo]:

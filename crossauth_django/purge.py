@@ -37,8 +37,9 @@ class Table:
 
     def rows(self, database: str, before: datetime) -> models.QuerySet[Any]:
         """Return what ``purge`` would work on."""
-        rows: models.QuerySet[Any] = self.model._base_manager.using(database)
-        return rows.filter(self.expired(before))
+        everything = self.model._base_manager.using(database)
+        rows: models.QuerySet[Any] = everything.filter(self.expired(before))
+        return rows
 
     def databases(self, only: str | None = None) -> list[str]:
         """Return where the routers put the table and it exists, or ``only`` that one of them."""
@@ -98,12 +99,12 @@ def purge(
         yield done
 
 
-def _take(table: Table, database: str, batch: models.QuerySet[Any]) -> int:
+def _take(table: Table, database: str, batch: Any) -> int:
     if table.wipes:
-        return batch.update(**dict.fromkeys(table.wipes))
+        return int(batch.update(**dict.fromkeys(table.wipes)))
     # Not delete(): a receiver for all models would make it read first and delete by key, what
     # was renewed in between included.
-    return int(batch._raw_delete(database))  # type: ignore[attr-defined]  # noqa: SLF001
+    return int(batch._raw_delete(database))  # noqa: SLF001
 
 
 def _cache_tables() -> list[Table]:

@@ -86,7 +86,7 @@ class Command(BaseCommand):
         if options["verbosity"] < 1:
             return
         if self.stdout.isatty():
-            self.stdout.write("\r", ending="")
+            self.stdout.write("\r\x1b[K", ending="")  # over what may be longer
         verb = "would be purged" if options["dry_run"] else "purged"
         for what, count in self._counts.items():
             self.stdout.write(f"{what}: {count:,} {verb}")

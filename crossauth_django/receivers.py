@@ -15,12 +15,13 @@ from django.contrib.auth.signals import (
 )
 from django.core.signals import request_finished, request_started
 from django.db import models
-from django.db.models.signals import post_save, pre_delete
+from django.db.models.signals import post_save, pre_delete, pre_save
 from django.http import HttpRequest
 
 from crossauth_django import devices, lockout
 from crossauth_django.addresses import client_address
 from crossauth_django.exceptions import StoreUnavailableError
+from crossauth_django.managers import users
 from crossauth_django.models import UserSession
 from crossauth_django.sessions import SessionStore, current_session
 from crossauth_django.sessions.current import end_of_request, start_of_request
@@ -41,6 +42,7 @@ def connect() -> None:
         (user_logged_in, settle_sign_in),
         (user_login_failed, leave_attempt_counted),
         (user_logged_out, say_who_signs_out),
+        (pre_save, check_flag_of_changed_user),
         (post_save, end_sessions_of_changed_user),
         (pre_delete, end_sessions_of_deleted_user),
         (account_claimed, end_sessions_of_claimed_account),
@@ -103,6 +105,25 @@ def say_who_signs_out(request: HttpRequest | None, **kwargs: Any) -> None:
     session = getattr(request, "session", None)
     if isinstance(session, SessionStore):
         session.end_as("logout")
+
+
+def check_flag_of_changed_user(
+    sender: type[models.Model],
+    instance: models.Model,
+    *,
+    raw: bool,
+    using: str,
+    update_fields: Collection[str] | None,
+    **kwargs: Any,
+) -> None:
+    """Take a project's own "verified" flag away with the address that it was set for."""
+    if raw or not isinstance(instance, AbstractBaseUser):
+        return
+    if not isinstance(instance, get_user_model()):
+        return
+    fields = {users.verified_flag(type(instance)), instance.get_email_field_name()}
+    if update_fields is None or not fields.isdisjoint(update_fields):
+        users.check_flag(instance, using=using)
 
 
 def end_sessions_of_changed_user(

@@ -123,3 +123,28 @@ def _verified_email_column(user: AbstractBaseUser) -> str | None:
 
 def _is_same(one: Any, other: str) -> bool:
     return bool(one) and normalize_email(one) == normalize_email(other)
+
+
+def check_flag(user: AbstractBaseUser, *, using: str) -> None:
+    """Before ``user`` is saved, see that the model's own flag does not outlive the address.
+
+    A flag that was already set before the address changed says nothing about the new one, and
+    goes. A flag that is set now is the project's word for the address that is saved with it.
+    """
+    flag = verified_flag(type(user))
+    if flag is None or user._state.adding or not getattr(user, flag):
+        return
+    name = email_field(type(user)).name
+    users = type(user)._base_manager.using(using).filter(pk=user.pk)
+    stored = users.values_list(flag, name).first()
+    if stored is None:
+        return
+    was_set, email = stored
+    if not was_set:
+        rows("VerifiedEmail", using=using).filter(user_id=user.pk).update(
+            email=email_of(user) or ""
+        )
+    elif not _is_same(email, email_of(user) or ""):
+        setattr(user, flag, False)
+        # ``save(update_fields=...)`` would leave it set.
+        users.update(**{flag: False})

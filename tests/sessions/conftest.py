@@ -19,6 +19,14 @@ def site(settings: Any) -> Any:
     settings.CROSSAUTH_CACHE_ALIAS = "redis"
     settings.ROOT_URLCONF = "tests.sessions.urls"
     settings.CSRF_USE_SESSIONS = True
+    settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
+    settings.MIDDLEWARE = [
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.middleware.csrf.CsrfViewMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "django.contrib.messages.middleware.MessageMiddleware",
+        "crossauth_django.middleware.BearerTokenMiddleware",
+    ]
     settings.LOGIN_URL = "/login/"
     settings.LOGIN_REDIRECT_URL = "/whoami/"
     return settings
@@ -44,7 +52,9 @@ def empty_redis() -> Iterator[None]:
 
 def sign_in(user: Any, **fields: str) -> Client:
     """Sign in by Django's own view, and return the browser."""
-    client = Client(HTTP_USER_AGENT="Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
+    client = Client(
+        HTTP_USER_AGENT="Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+    )
     answer = client.post(
         "/login/", {"username": user.get_username(), "password": PASSWORD, **fields}
     )

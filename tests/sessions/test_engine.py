@@ -20,7 +20,11 @@ from tests.caches import aliases
 KINDS = ("visitor", "table", "row")
 
 
-@pytest.fixture(params=aliases("redis", "django_redis_cache", "default", "pymemcache", "database_default"))
+@pytest.fixture(
+    params=aliases(
+        "redis", "django_redis_cache", "default", "pymemcache", "database_default"
+    )
+)
 def cache(request, settings):
     settings.CROSSAUTH_CACHE_ALIAS = request.param
     return request.param
@@ -44,7 +48,9 @@ def again(session):
 
 def test_a_new_session_is_neither_modified_nor_accessed():
     session = SessionStore()
-    assert (session.modified, session.accessed, session.session_key) == (False,) * 2 + (None,)
+    assert (session.modified, session.accessed, session.session_key) == (False,) * 2 + (
+        None,
+    )
 
 
 def test_values_are_kept(session):
@@ -111,7 +117,11 @@ def test_flush_deletes_the_session_and_the_key(session):
     key = session.session_key
     session.flush()
     assert not session.exists(key)
-    assert (session.session_key, session.modified, session.accessed) == (None, True, True)
+    assert (session.session_key, session.modified, session.accessed) == (
+        None,
+        True,
+        True,
+    )
     assert session.is_empty()
     assert dict(SessionStore(key).items()) == {}
 
@@ -177,7 +187,20 @@ def test_clear_and_save_after_a_delete_elsewhere_raises(session):
         later.save()
 
 
-@pytest.mark.parametrize("key", ["", "1", "1234567", "x" * 31, "x" * 129, "ü" * 43, "a b" * 12, "x\n" * 20, "../" * 14])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "1",
+        "1234567",
+        "x" * 31,
+        "x" * 129,
+        "ü" * 43,
+        "a b" * 12,
+        "x\n" * 20,
+        "../" * 14,
+    ],
+)
 def test_malformed_keys_are_no_keys(key, db):
     session = SessionStore(key)
     assert session.session_key is None
@@ -216,7 +239,9 @@ def test_the_default_expiry_is_the_cookies_age(session, settings):
     settings.SESSION_COOKIE_AGE = 99
     moment = timezone.now()
     assert session.get_expiry_age(modification=moment) == 99
-    assert session.get_expiry_date(modification=moment) - moment == timedelta(seconds=99)
+    assert session.get_expiry_date(modification=moment) - moment == timedelta(
+        seconds=99
+    )
 
 
 @pytest.mark.parametrize("value", [10, timedelta(seconds=10), "date"])
@@ -363,7 +388,9 @@ def test_a_visitor_who_signs_in_without_login_gets_a_row(cache, user):
     session["cart"] = "full"
     session.save()
     later = SessionStore(session.session_key)
-    later.update({SESSION_KEY: str(user.pk), BACKEND_SESSION_KEY: "x", HASH_SESSION_KEY: "y"})
+    later.update(
+        {SESSION_KEY: str(user.pk), BACKEND_SESSION_KEY: "x", HASH_SESSION_KEY: "y"}
+    )
     later.save()
     assert UserSession.objects.get().user_id == user.pk
     assert SessionStore(session.session_key)["cart"] == "full"

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import random
+import re
 import time
 from datetime import timedelta
 
 import pytest
 import redis
+from django.conf import settings
 from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends.base import UpdateError
 from django.core.cache import caches
 from django.test import override_settings
 
 from crossauth_django.conf import conf
+from crossauth_django.managers.copies import get_copies
 from crossauth_django.models import UserSession
 from crossauth_django.sessions import SessionStore
 from tests.accounts.conftest import make_user
 from tests.caches import aliases
 from tests.concurrency import Crew
+from tests.sessions.distance import at_a_distance
 
 ROUNDS, BATCH = 1000, 100
 
@@ -32,49 +38,71 @@ def pair(django_db_setup):
     crew.close()
 
 
-def meet(name, size=2):
-    """Wait for the others, without sleeping: what follows starts at the same moment."""
-    counter = redis.Redis.from_url(os.environ["CROSSAUTH_TEST_REDIS_URL"], db=7)
-    try:
-        position = counter.incr(name) - 1
-        deadline = time.monotonic() + 60
-        while int(counter.get(name)) < size and time.monotonic() < deadline:
-            time.sleep(0.0001)
-        return position
-    finally:
-        counter.close()
+@functools.cache
+def counters():
+    return redis.Redis.from_url(os.environ["CROSSAUTH_TEST_REDIS_URL"], db=7)
 
 
-def race(alias, name, keys):
-    """Do one half of each round; return how often a session was seen alive after its end."""
+def meet(name):
+    """Wait for the other process: what follows starts in both at the same moment."""
+    position = counters().incr(name) - 1
+    deadline = time.monotonic() + 60
+    while int(counters().get(name)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.0001)
+    return position
+
+
+def race(alias, name, keys, port):
+    """Do one half of each round: use the session from afar, or end it; return what revived."""
     role = meet(f"{name}:roles")
-    with override_settings(
-        CROSSAUTH_CACHE_ALIAS=alias, CROSSAUTH_SESSION_TOUCH_INTERVAL=timedelta(0)
-    ):
+    far = {"CACHES": moved(alias, port)} if role == 0 else {}
+    with override_settings(CROSSAUTH_CACHE_ALIAS=alias, **far):
+        revived = []
         for number, key in enumerate(keys):
-            meet(f"{name}:{number}")
-            (use, end)[role](key, number)
-    return 0
+            if role:
+                end(key, f"{name}:{number}")
+            else:
+                (save, touch, refill)[number % 3](key, f"{name}:{number}")
+            meet(f"{name}:{number}:after")
+            if role and SessionStore(key).load() != {}:
+                revived.append((number, key))
+        return revived
 
 
-def use(key, number):
-    """Refill, touch and save, as quickly as it goes, until the session is over."""
-    for turn in range(4):
-        session = SessionStore(key)
-        if session.load() == {}:
-            return
-        session["turn"] = turn
-        try:
-            session.save()
-        except UpdateError:
-            return
+def moved(alias, port):
+    """The same cache, by another port."""
+    cache = settings.CACHES[alias]
+    location = re.sub(r":[0-9]+", f":{port}", cache["LOCATION"])
+    return {**settings.CACHES, alias: {**cache, "LOCATION": location}}
 
 
-def end(key, number):
-    time.sleep(random.uniform(0, 0.004))
-    UserSession.objects.filter(token_hash=SessionStore(key).digest).end("user_revoked")
-    if number % 2:
-        # Takes along whatever said in the cache that the session has ended.
+def save(key, name):
+    session = SessionStore(key)
+    session["turn"] = 1
+    meet(name)
+    with contextlib.suppress(UpdateError):
+        session.save()
+
+
+def touch(key, name):
+    with override_settings(CROSSAUTH_SESSION_TOUCH_INTERVAL=timedelta(0)):
+        meet(name)
+        SessionStore(key).load()
+
+
+def refill(key, name):
+    get_copies().drop([SessionStore(key).digest])
+    meet(name)
+    SessionStore(key).load()
+
+
+def end(key, name):
+    """End it in the midst of that, and half of the time forget all that the cache knows."""
+    digest = SessionStore(key).digest
+    meet(name)
+    time.sleep(random.uniform(0, 0.003))
+    UserSession.objects.filter(token_hash=digest).end("user_revoked")
+    if digest < "8":
         caches[conf.CROSSAUTH_CACHE_ALIAS].clear()
 
 
@@ -96,11 +124,10 @@ def test_a_save_never_revives_what_was_revoked(alias, settings, transactional_db
     settings.CROSSAUTH_CACHE_ALIAS = alias
     settings.CROSSAUTH_MAX_SESSIONS_PER_USER = None
     user = make_user()
-    revived = []
-    for batch in range(ROUNDS // BATCH):
-        keys = new_sessions(user, BATCH)
-        name = f"{alias}:{random.random()}"
-        assert pair.run(race, alias, name, keys) == [0, 0], batch
-        revived += [key for key in keys if SessionStore(key).load() != {}]
-    assert revived == []
+    port = int(re.search(r":([0-9]+)", settings.CACHES[alias]["LOCATION"])[1])
+    with at_a_distance(port, milliseconds=4) as far:
+        for batch in range(ROUNDS // BATCH):
+            keys = new_sessions(user, BATCH)
+            name = f"{alias}:{random.random()}"
+            assert pair.run(race, alias, name, keys, far) == [[], []], batch
     assert not UserSession.objects.filter(revoked_at=None).exists()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.sessions.conftest import sign_in, whoami
+from tests.sessions.conftest import whoami
 
 
 def test_a_signed_in_browser_stays_signed_in(browser, user):

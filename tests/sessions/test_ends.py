@@ -1,0 +1,230 @@
+"""What ends sessions by itself, and what does not."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.hashers import make_password
+from django.contrib.auth.models import AnonymousUser
+from django.contrib.auth.signals import user_logged_in, user_logged_out
+from django.contrib.sessions.backends.base import UpdateError
+from django.test import Client
+
+from crossauth_django import devices, signals
+from crossauth_django.models import UserSession
+from crossauth_django.sessions import SessionStore
+from tests.accounts.conftest import make_user, set_email
+from tests.sessions.conftest import PASSWORD, sign_in, whoami
+
+NEW = "battery staple"
+
+
+def reasons(user):
+    found = devices.list_sessions(user, include_ended=True)
+    return sorted(device.end_reason for device in found)
+
+
+@pytest.fixture
+def other(user, browser):
+    """A second browser of the same user."""
+    other = sign_in(user)
+    whoami(browser), whoami(other)
+    return other
+
+
+def test_the_password_view_ends_the_others(user, browser, other):
+    old = browser.cookies["sessionid"].value
+    answer = browser.post(
+        "/password/",
+        {"old_password": PASSWORD, "new_password1": NEW, "new_password2": NEW},
+    )
+    assert answer.status_code == 302
+    assert (whoami(browser), whoami(other)) == (str(user.pk), "")
+    assert reasons(user) == ["", "password_reset"]
+    assert browser.cookies["sessionid"].value != old
+
+
+@pytest.mark.parametrize("fields", [None, ["password"]])
+def test_set_password_and_save_ends_them_all(user, browser, other, fields):
+    user.set_password(NEW)
+    user.save(update_fields=fields)
+    assert reasons(user) == ["password_reset"] * 2
+    assert (whoami(browser), whoami(other)) == ("", "")
+
+
+def test_a_password_assigned_from_a_hash_ends_them(user, browser):
+    user.password = make_password(NEW)
+    user.save()
+    assert reasons(user) == ["password_reset"]
+
+
+def test_a_password_changed_without_signals_ends_them_at_the_next_request(
+    user, browser, other
+):
+    get_user_model().objects.filter(pk=user.pk).update(password=make_password(NEW))
+    assert reasons(user) == ["", ""]
+    assert (whoami(browser), whoami(other)) == ("", "")
+    assert reasons(user) == ["password_reset"] * 2
+
+
+def test_saving_something_else_ends_nothing(user, browser, django_assert_num_queries):
+    user.save()
+    with django_assert_num_queries(1):
+        # The UPDATE of the user alone.
+        user.save(update_fields=["last_login"])
+    assert whoami(browser)
+
+
+def test_another_address_ends_the_others(user, browser, other):
+    answer = browser.post("/address/", {"email": "new@example.org"})
+    assert answer.content == b"changed"
+    assert (whoami(browser), whoami(other)) == (str(user.pk), "")
+    assert reasons(user) == ["", "email_changed"]
+    # And the next change finds it with the new address.
+    set_email(get_user_model().objects.get(pk=user.pk), "newer@example.org")
+    assert whoami(browser) == ""
+
+
+def test_another_spelling_of_the_address_ends_nothing(user, browser):
+    set_email(user, "ANN@example.org")
+    assert whoami(browser)
+
+
+def test_a_disabled_user_loses_all(user, browser, other):
+    user.is_active = False
+    user.save()
+    assert (whoami(browser), whoami(other)) == ("", "")
+    assert reasons(user) == ["user_disabled"] * 2
+    user.is_active = True
+    user.save()
+    assert (whoami(browser), whoami(other)) == ("", "")
+
+
+def test_a_user_disabled_without_signals_is_out_at_the_next_request(user, browser):
+    get_user_model().objects.filter(pk=user.pk).update(is_active=False)
+    assert whoami(browser) == ""
+
+
+def test_a_deleted_user_loses_all(user, browser, other):
+    user.delete()
+    assert (whoami(browser), whoami(other)) == ("", "")
+    assert not UserSession.objects.exists()
+    assert browser.get("/kept/?name=_auth_user_id").content == b""
+
+
+def test_a_claimed_account_loses_all(user, browser):
+    signals.account_claimed.send(type(user), user=user)
+    assert whoami(browser) == ""
+    assert reasons(user) == ["oauth_account_claimed"]
+
+
+def test_signing_out_is_a_reason(user, browser):
+    browser.post("/logout/")
+    assert reasons(user) == ["logout"]
+
+
+def test_a_flush_is_taken_for_signing_out(user, browser):
+    browser.post("/flush/")
+    assert reasons(user) == ["logout"]
+
+
+def test_signing_in_rotates_the_key(user):
+    client = Client()
+    client.get("/put/?cart=full")
+    old = client.cookies["sessionid"].value
+    client.post("/login/", {"username": user.get_username(), "password": PASSWORD})
+    new = client.cookies["sessionid"].value
+    assert old != new
+    assert client.get("/kept/?name=cart").content == b"full"
+    assert whoami(with_key(old)) == ""
+    assert with_key(old).get("/kept/?name=cart").content == b""
+
+
+def test_signing_in_again_rotates_the_key_and_begins_anew(user, browser):
+    row = UserSession.objects.get()
+    old = browser.cookies["sessionid"].value
+    browser.post("/login/", {"username": user.get_username(), "password": PASSWORD})
+    assert browser.cookies["sessionid"].value != old
+    assert whoami(browser) and not whoami(with_key(old))
+    again = UserSession.objects.get()
+    # The device stays the same one.
+    assert again.pk == row.pk
+    assert again.created_at > row.created_at
+
+
+def test_another_user_in_the_same_browser_replaces_the_first(user, browser):
+    second = make_user("bob@example.org", PASSWORD)
+    browser.post("/login/", {"username": second.get_username(), "password": PASSWORD})
+    assert whoami(browser) == str(second.pk)
+    assert reasons(user) == ["replaced_by_login"]
+    assert reasons(second) == [""]
+
+
+def test_a_request_under_way_with_the_old_key_does_not_take_the_new_cookie_away(
+    user, browser
+):
+    old = browser.cookies["sessionid"].value
+    browser.post("/login/", {"username": user.get_username(), "password": PASSWORD})
+    late = with_key(old)
+    answer = late.get("/whoami/")
+    assert (answer.content, len(answer.cookies)) == (b"", 0)
+    # Nor does one that writes set another.
+    assert late.get("/put/?a=1").status_code == 400
+    assert not late.get("/put/?a=1").cookies
+
+
+def test_a_rotation_of_the_secret_key_ends_nothing(user, browser, settings):
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another key, long enough for every algorithm in use here"
+    assert whoami(browser) == str(user.pk)
+    user.save()
+    assert whoami(browser) == str(user.pk)
+    assert reasons(user) == [""]
+
+
+def test_a_password_change_in_the_same_thread_spares_only_a_session_of_that_request(
+    user, browser
+):
+    whoami(browser)
+    # As in a worker: the thread has served the user before, and now serves somebody else.
+    user.set_password(NEW)
+    user.save()
+    assert reasons(user) == ["password_reset"]
+
+
+def test_a_user_change_in_another_users_request_spares_nobody(user, browser):
+    staff = make_user("staff@example.org", PASSWORD)
+    admin = sign_in(staff)
+    admin.post("/address/", {"email": "new@example.org", "pk": str(user.pk)})
+    assert (whoami(admin), whoami(browser)) == (str(staff.pk), "")
+
+
+def with_key(key):
+    client = Client()
+    client.cookies["sessionid"] = key
+    return client
+
+
+def test_an_ended_session_is_not_rotated_back_to_life(user, browser):
+    session = SessionStore(browser.cookies["sessionid"].value)
+    assert session["_auth_user_id"]
+    devices.revoke_all(user)
+    session.cycle_key()
+    with pytest.raises(UpdateError):
+        session.save()
+    assert UserSession.objects.active().count() == 0
+
+
+def test_a_sign_in_without_sessions_of_ours_is_none_of_our_business(user, rf):
+    request = rf.get("/")
+    request.user = AnonymousUser()
+    user_logged_in.send(type(user), request=request, user=user)
+    user_logged_in.send(type(user), request=None, user=user)
+    user_logged_out.send(type(user), request=None, user=None)
+    assert not UserSession.objects.exists()
+
+
+def test_fixtures_are_not_looked_at(user, browser):
+    user.password = make_password(NEW)
+    user.save_base(raw=True)
+    assert reasons(user) == [""]

@@ -5,17 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
+from django.contrib.auth import admin as auth_admin
+from django.contrib.auth import forms as auth_forms
+from django.contrib.auth import get_user_model
 from django.db import models
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from crossauth_django.models import UserSession
+from crossauth_django.models import SocialAccount, User, UserSession
 
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[UserSession]
+    _SocialAccountAdmin = admin.ModelAdmin[SocialAccount]
+    _UserAdmin = auth_admin.UserAdmin[User]
+    _UserCreationForm = auth_forms.AdminUserCreationForm[User]
 else:
-    _ModelAdmin = admin.ModelAdmin
+    _ModelAdmin = _SocialAccountAdmin = admin.ModelAdmin
+    _UserAdmin = auth_admin.UserAdmin
+    _UserCreationForm = auth_forms.AdminUserCreationForm
 
 
 @admin.register(UserSession)
@@ -62,9 +70,95 @@ class UserSessionAdmin(_ModelAdmin):
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[UserSession]:
         # The data are long, and nobody's business.
-        rows: models.QuerySet[UserSession] = super().get_queryset(request)
-        return rows.defer("data")
+        rows = super().get_queryset(request)
+        shown: models.QuerySet[UserSession] = rows.defer("data")
+        return shown
 
     def delete_model(self, request: HttpRequest, row: UserSession) -> None:
         """Delete it by the query that forgets the copy, too."""
         UserSession.objects.filter(pk=row.pk).delete()
+
+
+@admin.register(SocialAccount)
+class SocialAccountAdmin(_SocialAccountAdmin):
+    """Shows who owns which provider identity. Tokens are not among the fields."""
+
+    fields = (
+        *("user", "provider", "provider_user_id", "provider_email"),
+        *("provider_email_verified", "is_login_method", "scope", "has_tokens"),
+        *("access_token_expires_at", "refresh_token_expires_at", "user_info"),
+        *("created_at", "updated_at"),
+    )
+    readonly_fields = fields
+    list_display = ("provider", "provider_user_id", "user", "is_login_method")
+    list_filter = ("provider", "is_login_method")
+    list_select_related = ("user",)
+    search_fields = ("provider_user_id", "provider_email")
+    show_full_result_count = False
+    ordering = ("-created_at",)
+
+    @admin.display(description=_("tokens are stored"), boolean=True)
+    def has_tokens(self, account: SocialAccount) -> bool:
+        """Say so without opening them, nor loading them."""
+        kept = models.Q(access_token__isnull=False) | models.Q(
+            refresh_token__isnull=False
+        )
+        found: bool = SocialAccount.objects.filter(kept, pk=account.pk).exists()
+        return found
+
+    def has_add_permission(self, request: HttpRequest, *args: Any) -> bool:
+        return False
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[SocialAccount]:
+        accounts = super().get_queryset(request)
+        shown: models.QuerySet[SocialAccount]
+        shown = accounts.defer("access_token", "refresh_token")
+        return shown
+
+    def get_search_fields(self, request: HttpRequest) -> list[str]:
+        email: str = get_user_model().get_email_field_name()
+        return [*self.search_fields, f"user__{email}"]
+
+
+class UserCreationForm(_UserCreationForm):
+    """Asks for the address instead of a username."""
+
+    class Meta:
+        model = User
+        fields = ("email",)
+
+
+class UserAdmin(_UserAdmin):
+    """For ``User`` and for models made from ``AbstractUser``."""
+
+    add_form = UserCreationForm
+    add_fieldsets = (
+        (None, {"fields": ("email", "usable_password", "password1", "password2")}),
+    )
+    fieldsets = (
+        (None, {"fields": ("email", "is_verified", "password")}),
+        (_("Personal info"), {"fields": ("first_name", "last_name")}),
+        (
+            _("Permissions"),
+            {
+                "fields": (
+                    *("is_active", "is_staff", "is_superuser"),
+                    *("groups", "user_permissions"),
+                )
+            },
+        ),
+        (_("Important dates"), {"fields": ("last_login", "date_joined")}),
+    )
+    readonly_fields = ("is_verified",)
+    list_display = ("email", "first_name", "last_name", "is_staff")
+    search_fields = ("email", "first_name", "last_name")
+    ordering = ("email",)
+
+    @admin.display(description=_("address is verified"), boolean=True)
+    def is_verified(self, user: User) -> bool:
+        """Say whether the current address is the one that was verified."""
+        return user.email_verified
+
+
+if not User._meta.swapped:
+    admin.site.register(User, UserAdmin)

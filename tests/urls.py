@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.template import RequestContext, Template
 from django.urls import URLPattern, URLResolver, include, path
@@ -11,6 +12,7 @@ def sign_in_page(request: HttpRequest) -> HttpResponse:
 
 
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("admin/", admin.site.urls),
     path("auth/", include("crossauth_django.urls")),
     path("test/sign-in/", sign_in_page),
 ]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.db import transaction
+from django.db import OperationalError, connection, transaction
 
 from crossauth_django import accounts
 from crossauth_django.exceptions import (
@@ -200,7 +200,10 @@ def test_lost_race_leaves_an_outer_transaction_usable():
                 return error
             return None
 
-    # On SQLite an outer transaction begins with what the storage writes, which is a write.
     results = run_together(8, sign_up)
     assert results.count(None) == 1
-    assert kinds(results) <= {AccountLinkedError, AccountNotLinkedError}
+    expected = {AccountLinkedError, AccountNotLinkedError}
+    if connection.vendor == "mysql":
+        # A deadlock takes the outer transaction with it; only its owner can try again.
+        expected.add(OperationalError)
+    assert kinds(results) <= expected

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth import (
     aauthenticate,
     authenticate,
@@ -28,16 +28,16 @@ class ClosingBackend(ProviderBackend):
         return self.is_open and super().user_can_authenticate(user)
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 def test_it_accepts_no_credentials(settings):
     settings.AUTHENTICATION_BACKENDS = [PATH]
     user = make_user("jane@example.com", "right")
     credentials = {"username": user.get_username(), "password": "right"}
     assert authenticate(**credentials) is None
-    assert asyncio.run(aauthenticate(**credentials)) is None
+    assert async_to_sync(aauthenticate)(**credentials) is None
     settings.AUTHENTICATION_BACKENDS = [PATH, MODEL]
     assert authenticate(**credentials) is not None
-    assert asyncio.run(aauthenticate(**credentials)) is not None
+    assert async_to_sync(aauthenticate)(**credentials) is not None
 
 
 @pytest.mark.django_db

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import asyncio
 import re
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth import SESSION_KEY, get_user
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import ImproperlyConfigured
@@ -277,7 +277,6 @@ def test_a_failure_is_logged_with_its_code(client, site, caplog):
 # Async, and transactions
 
 
-@pytest.mark.django_db(transaction=True)
 def test_it_works_under_asgi(site, provider):
     async def walk() -> tuple[int, Any]:
         client = AsyncClient()
@@ -286,7 +285,7 @@ def test_it_works_under_asgi(site, provider):
         finished = await client.get("/auth/oauth/acme/callback/", answer)
         return finished.status_code, await client.asession()
 
-    status, session = asyncio.run(walk())
+    status, session = async_to_sync(walk)()
     assert status == 302
     assert SESSION_KEY in session
 

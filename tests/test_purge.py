@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 from django.conf import settings as django_settings
-from django.contrib.auth import get_user_model
+from django.contrib.sessions.models import Session
 from django.core.cache import caches
 from django.core.management import CommandError, call_command
 from django.db import connections, transaction
@@ -25,6 +25,7 @@ from django.db.models import Q
 
 from crossauth_django import purge
 from crossauth_django.models import SocialAccount
+from tests.people import make_user
 
 DATABASES = list(django_settings.DATABASES)
 ACCESS = "access_token"
@@ -33,8 +34,8 @@ ACCESS = "access_token"
 @pytest.fixture(params=DATABASES)
 def database(request: pytest.FixtureRequest, settings: Any) -> Iterator[str]:
     """A database whose cache table is the store; the table is emptied again."""
-    request.getfixturevalue("transactional_db")
     settings.CROSSAUTH_CACHE_ALIAS = f"database_{request.param}"
+    caches[f"database_{request.param}"].clear()
     yield request.param
     caches[f"database_{request.param}"].clear()
 
@@ -179,21 +180,18 @@ def test_verbosity_0_says_nothing(database):
     assert not keys_left(database)
 
 
-def test_a_registered_table_is_purged_too(user_table):
-    users = get_user_model().objects
-    users.create(username="old", date_joined=datetime(2020, 1, 1, tzinfo=timezone.utc))
-    users.create(username="new")
-    assert "default.auth_user: 1 purged\n" in run()
-    assert [user.username for user in users.all()] == ["new"]
+def test_a_registered_table_is_purged_too(session_table):
+    now = datetime.now(tz=timezone.utc)
+    for name, age in {"old": MINUTE, "new": -MINUTE}.items():
+        Session.objects.create(session_key=name, expire_date=now - age)
+    assert "default.django_session: 1 purged\n" in run()
+    assert [session.pk for session in Session.objects.all()] == ["new"]
 
 
 @pytest.fixture
-def user_table() -> Iterator[None]:
+def session_table() -> Iterator[None]:
     before = dict(purge._registered)
-    year = timedelta(days=365)
-    purge.register(
-        purge.Table(get_user_model(), lambda before: Q(date_joined__lt=before - year))
-    )
+    purge.register(purge.Table(Session, lambda before: Q(expire_date__lt=before)))
     yield
     purge._registered.clear()
     purge._registered.update(before)
@@ -202,7 +200,7 @@ def user_table() -> Iterator[None]:
 @pytest.fixture
 def accounts(settings: Any) -> dict[str, SocialAccount]:
     settings.CROSSAUTH_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
-    user = get_user_model().objects.create(username="ann")
+    user = make_user("ann")
     now = datetime.now(tz=timezone.utc)
     past, future = now - timedelta(days=1), now + timedelta(days=1)
     cases: dict[str, dict[str, Any]] = {

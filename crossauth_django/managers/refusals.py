@@ -26,4 +26,6 @@ def refusal(kind: type[AccountError], reason: str) -> AccountError:
 
 @functools.cache
 def _combined(kind: Any, theirs: type[Exception]) -> type[AccountError]:
-    return type(kind.__name__, (kind, theirs), {"__module__": kind.__module__})
+    # Theirs by name: ValueError, which some of ours are, has one too and comes first.
+    members = {"__module__": kind.__module__, "__init__": theirs.__init__}
+    return type(kind.__name__, (kind, theirs), members)

@@ -145,7 +145,8 @@ def test_signing_in_again_rotates_the_key_and_begins_anew(user, browser):
     old = browser.cookies["sessionid"].value
     browser.post("/login/", {"username": user.get_username(), "password": PASSWORD})
     assert browser.cookies["sessionid"].value != old
-    assert whoami(browser) and not whoami(with_key(old))
+    assert whoami(browser)
+    assert not whoami(with_key(old))
     again = UserSession.objects.get()
     # The device stays the same one.
     assert again.pk == row.pk

@@ -4,11 +4,13 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.auth import get_user_model, login, views
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
+from django.views.generic import View
 
-from crossauth_django import devices
+from crossauth_django import devices, sudo
+from crossauth_django.exceptions import LockedOutError
 from tests.accounts.conftest import set_email
 
 
@@ -53,6 +55,16 @@ def flush(request: HttpRequest) -> HttpResponse:
     return HttpResponse("flushed", content_type="text/plain")
 
 
+def list_devices(request: HttpRequest) -> JsonResponse:
+    found = devices.list_sessions(request.user)
+    answer = [{"handle": each.handle, "current": each.is_current} for each in found]
+    return JsonResponse(answer, safe=False)
+
+
+def others(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(devices.revoke_others(request), content_type="text/plain")
+
+
 def remember(request: HttpRequest) -> HttpResponse:
     user = request.user
     devices.remember(request)
@@ -60,9 +72,47 @@ def remember(request: HttpRequest) -> HttpResponse:
     return HttpResponse("remembered", content_type="text/plain")
 
 
+def elevate(request: HttpRequest) -> HttpResponse:
+    try:
+        answer = str(sudo.elevate(request, request.POST["password"]))
+    except LockedOutError as error:
+        answer = f"locked for {error.retry_after} s"
+    return HttpResponse(answer, content_type="text/plain")
+
+
+async def aelevate(request: HttpRequest) -> HttpResponse:
+    answer = await sudo.aelevate(request, request.POST["password"])
+    return HttpResponse(answer, content_type="text/plain")
+
+
+def drop(request: HttpRequest) -> HttpResponse:
+    sudo.drop(request)
+    return HttpResponse("dropped", content_type="text/plain")
+
+
+class Secret(sudo.SudoRequiredMixin, View):
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return untouched(request)
+
+
+async def asecret(request: HttpRequest) -> HttpResponse:
+    return untouched(request)
+
+
 urlpatterns = [
+    path("elevate/", csrf_exempt(elevate), name="elevate"),
+    path("aelevate/", csrf_exempt(aelevate)),
+    path("drop/", csrf_exempt(drop)),
+    path("secret/", sudo.sudo_required(untouched)),
+    path("secret/there/", sudo.sudo_required(url="elevate")(untouched)),
+    path("secret/class/", Secret.as_view(sudo_url="elevate")),
+    path("secret/class/plain/", Secret.as_view()),
+    path("asecret/", sudo.sudo_required(asecret)),
     path("address/", csrf_exempt(address)),
     path("flush/", csrf_exempt(flush)),
+    path("devices/", list_devices),
+    path("others/", csrf_exempt(others)),
+    path("echo/", whoami),
     path("remember/", csrf_exempt(remember)),
     path("admin/", admin.site.urls),
     path("login/", views.LoginView.as_view(template_name="admin/login.html")),

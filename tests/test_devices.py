@@ -1,0 +1,315 @@
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+
+import pytest
+import time_machine
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AnonymousUser
+from django.db import transaction
+from django.test import AsyncClient, Client, override_settings
+
+from crossauth_django import devices
+from crossauth_django.models import UserSession
+from crossauth_django.sessions import SessionStore
+from tests.accounts.conftest import make_user
+from tests.sessions import conftest
+from tests.sessions.conftest import PASSWORD, sign_in, whoami
+
+site, browser = conftest.site, conftest.browser
+
+
+@pytest.fixture
+def user(db):
+    return make_user("ann@example.org", PASSWORD)
+
+
+def handles(user):
+    return [device.handle for device in devices.list_sessions(user)]
+
+
+def test_a_device_says_what_its_owner_wants_to_know(user, browser):
+    (device,) = devices.list_sessions(user)
+    assert (device.browser, device.system) == ("Firefox", "Linux")
+    assert (device.kind, device.address, device.client_name) == (
+        "browser",
+        "127.0.0.1",
+        "",
+    )
+    assert device.created_at <= device.last_active_at < device.expires_at
+    assert (device.is_active, device.ended_at, device.end_reason) == (True, None, "")
+
+
+def test_a_handle_says_nothing_about_the_key(user, browser):
+    key = browser.cookies["sessionid"].value
+    (device,) = devices.list_sessions(user)
+    assert uuid.UUID(device.handle)
+    assert key not in repr(device)
+    assert devices.crypto.digest(key) not in repr(device)
+
+
+def test_the_current_session_is_marked(user, browser):
+    sign_in(user)
+    assert browser.get("/devices/").json() == [
+        {"handle": handle, "current": handle == str(current(browser).pk)}
+        for handle in handles(user)
+    ]
+
+
+def current(client):
+    return UserSession.objects.get(token_hash=client.session.digest)
+
+
+def test_the_latest_activity_comes_first(user):
+    with time_machine.travel("2026-03-01T12:00Z", tick=False) as clock:
+        browsers = []
+        for _ in range(3):
+            browsers.append(sign_in(user))
+            clock.shift(timedelta(minutes=2))
+        whoami(browsers[0])
+        order = [str(current(client).pk) for client in browsers]
+        assert handles(user) == [order[0], order[2], order[1]]
+
+
+def test_ended_ones_are_listed_when_asked_for(user, browser):
+    devices.revoke_all(user)
+    assert devices.list_sessions(user) == []
+    (device,) = devices.list_sessions(user, include_ended=True)
+    assert device.ended_at is not None
+    assert (device.end_reason, device.is_active) == ("logout_all", False)
+
+
+def test_revoke_ends_one_at_its_next_request(user, browser):
+    other = sign_in(user)
+    whoami(browser), whoami(other)
+    assert devices.revoke(user, str(current(other).pk))
+    assert (whoami(browser), whoami(other)) == (str(user.pk), "")
+
+
+def test_foreign_unknown_malformed_and_ended_handles_are_missing(user, browser):
+    stranger = make_user("bob@example.org", PASSWORD)
+    handle = str(current(browser).pk)
+    assert not devices.revoke(stranger, handle)
+    for wrong in ("", "1", "\0", "x" * 1000, str(uuid.uuid4()), None, 7):
+        assert not devices.revoke(user, wrong)
+    assert devices.revoke(user, handle)
+    assert not devices.revoke(user, handle)
+
+
+def test_revoke_others_leaves_this_one(user, browser):
+    others = [sign_in(user), sign_in(user)]
+    token = devices.issue_token(user, client_name="phone", max_age=timedelta(days=1))
+    assert browser.post("/others/").content == b"3"
+    assert [whoami(client) for client in (browser, *others)] == [str(user.pk), "", ""]
+    assert devices.user_of_token(token) is None
+
+
+def test_revoke_others_without_a_session_of_ours_ends_all(user, browser, rf):
+    request = rf.get("/")
+    request.user = user
+    assert devices.revoke_others(request) == 1
+
+
+def test_revoke_others_of_nobody_ends_nothing(user, browser, rf):
+    request = rf.get("/")
+    request.user = AnonymousUser()
+    assert devices.revoke_others(request) == 0
+    assert whoami(browser)
+
+
+def test_remember_without_a_session_of_ours_does_nothing(rf):
+    devices.remember(rf.get("/"))
+
+
+def test_what_ends_in_a_transaction_that_is_rolled_back_has_not_ended(user, browser):
+    whoami(browser)
+    with transaction.atomic():
+        devices.revoke_all(user)
+        transaction.set_rollback(True)
+    assert whoami(browser)
+
+
+# The cap.
+
+
+def test_the_least_recently_active_gives_way(user, settings):
+    settings.CROSSAUTH_MAX_SESSIONS_PER_USER = 2
+    with time_machine.travel("2026-03-01T12:00Z", tick=False) as clock:
+        first, second = sign_in(user), sign_in(user)
+        clock.shift(timedelta(minutes=2))
+        whoami(first)
+        clock.shift(timedelta(minutes=2))
+        third = sign_in(user)
+        assert [bool(whoami(client)) for client in (first, second, third)] == [
+            True,
+            False,
+            True,
+        ]
+        ended = devices.list_sessions(user, include_ended=True)
+        assert sorted(each.end_reason for each in ended) == ["", "", "session_limit"]
+
+
+def test_five_is_the_cap_and_tokens_do_not_count(user):
+    for _ in range(3):
+        devices.issue_token(user, client_name="phone", max_age=timedelta(days=1))
+    browsers = [sign_in(user) for _ in range(7)]
+    assert sum(bool(whoami(client)) for client in browsers) == 5
+    assert len(devices.list_sessions(user)) == 8
+
+
+def test_without_a_cap_all_stay(user, settings):
+    settings.CROSSAUTH_MAX_SESSIONS_PER_USER = None
+    browsers = [sign_in(user) for _ in range(7)]
+    assert all(map(whoami, browsers))
+
+
+def parallel_sign_ins(user_pk, count):
+    with override_settings(
+        SESSION_ENGINE="crossauth_django.sessions",
+        CROSSAUTH_CACHE_ALIAS="redis",
+        AUTHENTICATION_BACKENDS=["django.contrib.auth.backends.ModelBackend"],
+    ):
+        user = get_user_model().objects.get(pk=user_pk)
+        seen = []
+        for _ in range(count):
+            Client().force_login(user)
+            # At no moment are there more.
+            seen.append(UserSession.objects.active().filter(user_id=user_pk).count())
+        return max(seen)
+
+
+def test_the_cap_holds_under_32_parallel_sign_ins(crew, transactional_db):
+    user = make_user("ann@example.org", PASSWORD)
+    for _ in range(2):
+        most = crew.run(parallel_sign_ins, user.pk, 1, threads=4)
+        assert [count for count in most if count not in range(1, 6)] == []
+    reasons = [
+        device.end_reason for device in devices.list_sessions(user, include_ended=True)
+    ]
+    assert (reasons.count(""), reasons.count("session_limit")) == (5, 59)
+
+
+# Bearer tokens.
+
+
+@pytest.fixture
+def token(user):
+    return devices.issue_token(user, client_name="phone", max_age=timedelta(hours=1))
+
+
+def bearer(token, client=None):
+    client = client or Client(enforce_csrf_checks=True)
+    client.defaults["HTTP_AUTHORIZATION"] = f"Bearer {token}"
+    return client
+
+
+def test_a_token_signs_in_with_one_query(user, token, django_assert_num_queries):
+    client = bearer(token)
+    whoami(client)
+    with django_assert_num_queries(1):
+        assert whoami(client) == str(user.pk)
+
+
+def test_a_token_is_kept_as_a_digest_and_listed(user, token):
+    row = UserSession.objects.get()
+    assert token not in str(vars(row))
+    (device,) = devices.list_sessions(user)
+    assert (device.kind, device.client_name, device.last_active_at) == (
+        "token",
+        "phone",
+        None,
+    )
+    devices.user_of_token(token)
+    (device,) = devices.list_sessions(user)
+    assert device.last_active_at is not None
+
+
+def test_a_token_needs_no_csrf_token_and_a_cookie_does(user, token, browser):
+    assert bearer(token).post("/echo/").content.decode() == str(user.pk)
+    client = Client(enforce_csrf_checks=True)
+    client.cookies = browser.cookies
+    assert client.post("/echo/").status_code == 403
+    # The cookie signs in, so the header changes nothing.
+    assert bearer(token, client).post("/echo/").status_code == 403
+
+
+@pytest.mark.parametrize(
+    "header", ["", "Bearer", "Bearer ", "Bearer wrong", "Basic {}", "Token {}"]
+)
+def test_other_headers_sign_nobody_in(token, header):
+    client = Client(enforce_csrf_checks=True, HTTP_AUTHORIZATION=header.format(token))
+    assert whoami(client) == ""
+    assert client.post("/echo/").status_code == 403
+
+
+def test_a_session_key_is_no_token_and_a_token_no_session_key(user, token, browser):
+    assert whoami(bearer(browser.cookies["sessionid"].value)) == ""
+    client = Client()
+    client.cookies["sessionid"] = token
+    assert whoami(client) == ""
+
+
+def test_tokens_end_like_devices(user, token):
+    devices.revoke(user, handles(user)[0])
+    assert whoami(bearer(token)) == ""
+
+
+def test_tokens_expire(user, token):
+    with time_machine.travel("2036-01-01T00:00Z"):
+        assert whoami(bearer(token)) == ""
+    (device,) = devices.list_sessions(user)
+    assert device.is_active
+
+
+def test_an_expired_token_says_why(user):
+    devices.issue_token(user, client_name="phone", max_age=timedelta(seconds=-1))
+    (device,) = devices.list_sessions(user, include_ended=True)
+    assert device.end_reason == "session_timeout"
+
+
+@pytest.mark.parametrize("changes", [{"is_active": False}, {"password": "another"}])
+def test_a_user_changed_without_signals_has_no_tokens(user, token, changes):
+    get_user_model().objects.filter(pk=user.pk).update(**changes)
+    assert whoami(bearer(token)) == ""
+
+
+def test_tokens_on_the_async_side(transactional_db):
+    import asyncio
+
+    user = make_user("ann@example.org", PASSWORD)
+    token = devices.issue_token(user, client_name="phone", max_age=timedelta(hours=1))
+
+    async def use():
+        client = AsyncClient()
+        answers = [
+            await client.get("/awhoami/", headers={"authorization": f"Bearer {secret}"})
+            for secret in (token, "wrong")
+        ]
+        answers.append(await client.get("/awhoami/"))
+        return [answer.content.decode() for answer in answers]
+
+    assert asyncio.run(use()) == [str(user.pk), "", ""]
+
+
+def test_without_the_parser_browsers_have_no_names(user, browser, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "ua_parser", None)
+    devices._parse.cache_clear()
+    (device,) = devices.list_sessions(user)
+    assert (device.browser, device.system) == ("", "")
+    devices._parse.cache_clear()
+
+
+def test_an_unknown_browser_has_no_name(user):
+    Client().force_login(user)
+    (device,) = devices.list_sessions(user)
+    assert (device.browser, device.system, device.user_agent) == ("", "", "")
+
+
+def test_another_sessions_flag_is_asked_by_request(user, browser, rf):
+    request = rf.get("/")
+    request.session = SessionStore(browser.cookies["sessionid"].value)
+    (device,) = devices.list_sessions(user, request=request)
+    assert device.is_current

@@ -10,6 +10,7 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 
 from crossauth_django import lockout
+from crossauth_django.throttling import RateLimitThrottle
 from tests.lockout.hashers import looked_at
 
 pytestmark = pytest.mark.django_db
@@ -84,6 +85,10 @@ def test_the_throttle_is_a_rate_limit(client):
     answers = [client.get("/throttled/") for _ in range(3)]
     assert [answer.status_code for answer in answers] == [200, 200, 429]
     assert answers[-1]["Retry-After"] == "30"
+
+
+def test_a_request_that_is_not_djangos_passes():
+    assert RateLimitThrottle().allow_request(object(), None)
 
 
 def test_the_throttle_knows_the_own_actions(client):

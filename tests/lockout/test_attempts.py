@@ -215,6 +215,27 @@ def test_a_refund_after_a_sign_in_takes_nothing_from_others(guess, clock):
     assert lockout.explain("bob", "192.0.2.1").standings[-1].count == 1
 
 
+def test_a_refund_knows_which_of_the_addresss_windows_it_is_of(guess, clock):
+    guess("bob")
+    clock.shift(59)
+    old = guess()
+    clock.shift(1.5)
+    new = guess()
+    lockout.give_back(old)
+    counts = [each.count for each in lockout.explain("alice", "192.0.2.1").standings]
+    assert counts == [1, 1, 1]
+    lockout.clear(new)
+    assert lockout.explain("bob", "192.0.2.1").standings[-1].count == 0
+
+
+def test_a_failure_is_found_among_several_attempts():
+    alice, bob = (Attempt(name, (), ()) for name in ("alice", "bob"))
+    tried = lockout.SignIns(pending=[alice, bob])
+    tried.failed("nobody")
+    tried.failed("alice")
+    assert tried.pending == [bob]
+
+
 def test_a_limit_of_0_turns_a_dimension_off(guess, clock, settings):
     settings.CROSSAUTH_LOCKOUT_ATTEMPTS = 0
     settings.CROSSAUTH_LOCKOUT_USER_ATTEMPTS = 0

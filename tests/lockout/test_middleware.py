@@ -19,6 +19,7 @@ from redis import Redis
 from crossauth_django import lockout
 from crossauth_django.backends import LockoutBackend
 from tests.lockout.hashers import looked_at
+from tests.lockout.urls import BEFORE_THE_END
 from tests.services import start
 
 ADDRESS = "127.0.0.1"
@@ -53,12 +54,10 @@ def by_async_check(client: Client, password: str) -> Any:
     return by_json(client, password, "/async-check/")
 
 
-def by_asgi(client: Client, password: str) -> Any:
+def by_asgi(client: Client, password: str, path: str = "/async/") -> Any:
     async def post() -> Any:
         body = json.dumps({"username": "alice", "password": password})
-        return await AsyncClient().post(
-            "/async/", body, content_type="application/json"
-        )
+        return await AsyncClient().post(path, body, content_type="application/json")
 
     return asyncio.run(post())
 
@@ -105,6 +104,7 @@ def test_an_asgi_site_is_covered_too(settings, clock, wrong):
     settings.PASSWORD_HASHERS = ["tests.lockout.hashers.CountingHasher"]
     get_user_model().objects.create_user("alice", password="right")
     assert by_asgi(Client(), "right").status_code == 200
+    assert asyncio.run(AsyncClient().get("/login/")).status_code == 200
     answers = [by_asgi(Client(), wrong).status_code for _ in range(6)]
     assert answers == [401] * 5 + [429]
     assert looked_at(wrong) == 5
@@ -261,13 +261,13 @@ def test_known_and_unknown_names_take_the_same_time(alice, client, wrong):
     for name in times:
         for _ in range(5):
             by_form(client, wrong, name)
-    for _ in range(150):
-        for name, taken in times.items():
+    for _ in range(75):
+        for name in ("alice", "nobody", "nobody", "alice"):
             begun = time.perf_counter()
             assert by_form(client, wrong, name).status_code == 429
-            taken.append(time.perf_counter() - begun)
-    known, unknown = (sorted(taken)[len(taken) // 4] for taken in times.values())
-    assert 0.8 < known / unknown < 1.25
+            times[name].append(time.perf_counter() - begun)
+    # The fastest of many: whatever else the machine does only adds to a time.
+    assert 0.8 < min(times["alice"]) / min(times["nobody"]) < 1.25
 
 
 def test_a_browser_that_signed_in_gets_its_device_cookie(alice, client, clock, wrong):
@@ -320,6 +320,7 @@ def test_aauthenticate_does_too(alice, clock, wrong):
 
 def test_credentials_that_are_no_password_pass(db):
     assert authenticate(RequestFactory().get("/"), token="x") is None
+    assert authenticate(token="x") is None
     assert asyncio.run(LockoutBackend().aauthenticate(None, token="x")) is None
     assert lockout.current_locks() == []
 
@@ -396,6 +397,37 @@ def test_a_store_that_dies_in_between_disturbs_no_sign_in(
         user_logged_in.receivers[:] = mine
         user_logged_in.sender_receivers_cache.clear()
     assert "stays counted" in caplog.text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nor_an_api_of_an_asgi_site(alice, client, server, caplog):
+    assert by_asgi(client, "right", "/async-check/").status_code == 200
+    assert lockout.explain("alice", ADDRESS).standings[0].count == 0
+    BEFORE_THE_END.append(lambda: server.stop(signal.SIGKILL))
+    try:
+        assert by_asgi(client, "right", "/async-check/").status_code == 200
+    finally:
+        BEFORE_THE_END.clear()
+    assert "stays counted" in caplog.text
+
+
+@pytest.mark.parametrize("door", [by_check, by_async_check])
+def test_a_store_that_dies_before_the_end_fails_no_api(
+    alice, client, server, caplog, door
+):
+    BEFORE_THE_END.append(lambda: server.stop(signal.SIGKILL))
+    try:
+        assert door(client, "right").status_code == 200
+    finally:
+        BEFORE_THE_END.clear()
+    assert "stays counted" in caplog.text
+
+
+def test_without_any_limit_everything_passes(alice, client, settings, wrong):
+    settings.CROSSAUTH_LOCKOUT_ATTEMPTS = settings.CROSSAUTH_LOCKOUT_USER_ATTEMPTS = 0
+    settings.CROSSAUTH_LOCKOUT_ADDRESS_ATTEMPTS = 0
+    assert {by_form(client, wrong).status_code for _ in range(60)} == {200}
+    assert by_form(client, "right").status_code == 302
 
 
 def test_a_hanging_store_is_given_up_and_then_refused_at_once(alice, client, server):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, settings
@@ -237,10 +236,23 @@ class Attempts(RuleBasedStateMachine):
             assert (kept.until > self.now) == model.is_locked(self.now)
 
 
+def test_a_new_lock_takes_the_place_of_its_old_line_and_of_those_that_ended():
+    now = 1_790_000_000_000
+    lines = ["0", f"{now + 5} pold 1 x", f"{now} pended 1 x", f"{now + 5} pother 1 x"]
+    values = [f"3 {now - 9000} {now - 9000} 0 0", "\n".join(lines)]
+    args = ["reserve", "60000", "3000", "60000", "240000", "600000", "who", "3", "pold"]
+    outcome, lua = LOCKOUT.twin(values, now, args), Lua()
+    assert outcome == lua.outcome(LOCKOUT, values, now, args)
+    lua.close()
+    kept = outcome.writes[1].value
+    assert kept == f"0\n{now + 5} pother 1 x\n{now + 60000} pold 1 who"
+    assert outcome.writes[1].ttl_ms == 60000
+
+
 def test_script_twin_and_model_decide_alike():
     Attempts.lua = Lua()
     Attempts.TestCase.settings = settings(
-        max_examples=int(os.environ.get("HYP", "150")),
+        max_examples=60,
         stateful_step_count=50,
         phases=[Phase.explicit, Phase.generate, Phase.shrink],
         deadline=None,

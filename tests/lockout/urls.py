@@ -10,6 +10,9 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import include, path
 from django.views.decorators.csrf import csrf_exempt
 
+# What happens between the password and the end of the request.
+BEFORE_THE_END: list[Any] = []
+
 
 class LoginWithoutPage(LoginView):
     """Django's own, without the template that a project brings."""
@@ -39,6 +42,8 @@ def json_login(request: HttpRequest) -> HttpResponse:
 def json_check(request: HttpRequest) -> HttpResponse:
     """An API that signs nobody in."""
     user = authenticate(request, **json.loads(request.body))
+    for happens in BEFORE_THE_END:
+        happens()
     return JsonResponse({"ok": user is not None}, status=200 if user else 401)
 
 
@@ -52,6 +57,8 @@ async def async_login(request: HttpRequest) -> HttpResponse:
 
 async def async_check(request: HttpRequest) -> HttpResponse:
     user = await aauthenticate(request, **json.loads(request.body))
+    for happens in BEFORE_THE_END:
+        happens()
     return JsonResponse({"ok": user is not None}, status=200 if user else 401)
 
 

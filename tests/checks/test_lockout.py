@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import pytest
+from django.core import checks
+
+from crossauth_django.backends import LockoutBackend
+from crossauth_django.checks import lockout
+from crossauth_django.limits import RateLimit
+
+MODEL = "django.contrib.auth.backends.ModelBackend"
+REDIS = "django_redis.cache.RedisCache"
+DJANGOS = "django.core.cache.backends.redis.RedisCache"
+
+
+urlpatterns: list[object] = []
+
+
+class Subclass(LockoutBackend):
+    pass
+
+
+def ids() -> list[str]:
+    found = [message for check in lockout.CHECKS for message in check()]
+    assert all(message.hint for message in found)
+    return [message.id.removeprefix("crossauth_django.") for message in found]
+
+
+def test_the_tests_settings_are_fine():
+    assert ids() == []
+    assert not [m for m in checks.run_checks() if m.id in ("crossauth_django.E040",)]
+
+
+@pytest.mark.parametrize("backends", [[MODEL], [MODEL, lockout.BACKEND], []])
+def test_the_backend_is_the_first(settings, backends):
+    settings.AUTHENTICATION_BACKENDS = backends
+    assert ids() == ["E040"]
+
+
+def test_a_subclass_of_the_backend_will_do(settings):
+    settings.AUTHENTICATION_BACKENDS = [f"{__name__}.Subclass", MODEL]
+    assert ids() == []
+
+
+def test_the_middleware_is_there(settings):
+    settings.MIDDLEWARE = []
+    assert ids() == ["E041"]
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{"registr": 5}, {"register": -1}, {"register": "5/h"}, {"register": (5,)},
+     {"register": (5, 0)}, {"register": (True, 60)}, {"register": None}],
+)  # fmt: skip
+def test_a_limit_is_known_and_readable(settings, limits):
+    settings.CROSSAUTH_RATE_LIMITS = limits
+    assert ids() == ["E042"]
+
+
+def test_right_limits_are_right(settings):
+    settings.CROSSAUTH_RATE_LIMITS = {
+        "register": 0, "logout_all": (5, 60.5), "change_password": RateLimit(1, 1),
+    }  # fmt: skip
+    assert ids() == []
+    settings.CROSSAUTH_RATE_LIMITS = "rubbish"  # E009 says so
+    assert ids() == []
+
+
+def test_the_engine_can_step(settings):
+    dummy = {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}
+    settings.CACHES = {**settings.CACHES, "default": dummy}
+    assert ids() == ["E043"]
+    settings.CROSSAUTH_CACHE_ALIAS = "missing"  # E001 says so
+    assert ids() == []
+
+
+def test_a_proxy_needs_a_hop(settings):
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    assert ids() == ["W040"]
+    settings.CROSSAUTH_TRUSTED_PROXY_HOPS = 1
+    assert ids() == []
+
+
+@pytest.mark.parametrize(
+    ("backend", "options", "expected"),
+    [
+        (REDIS, {}, ["W041"]),
+        (REDIS, {"SOCKET_TIMEOUT": 1}, []),
+        (REDIS, {"CONNECTION_POOL_KWARGS": {"socket_timeout": 1}}, []),
+        (DJANGOS, {}, ["W041"]),
+        (DJANGOS, {"socket_timeout": 1}, []),
+    ],
+)
+def test_redis_has_a_socket_timeout(settings, backend, options, expected):
+    own = {"BACKEND": backend, "LOCATION": "redis://localhost", "OPTIONS": options}
+    settings.CACHES = {**settings.CACHES, "default": own}
+    assert ids() == expected
+
+
+def test_the_unlock_mail_has_a_base_and_a_page(settings):
+    settings.CROSSAUTH_LOCKOUT_UNLOCK_EMAIL = True
+    settings.ROOT_URLCONF = __name__
+    assert ids() == ["W042", "E044"]
+    settings.ROOT_URLCONF = "tests.urls"
+    settings.CROSSAUTH_BASE_URL = "https://example.org"
+    assert ids() == []

@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import json
+import signal
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from cryptography.fernet import Fernet
+from django.core.management import CommandError, call_command
+
+from crossauth_django import lockout
+from crossauth_django.lockout import Attempt
+from tests.lockout.test_attempts import lock
+from tests.services import start
+
+
+@pytest.fixture
+def with_key(settings):
+    settings.CROSSAUTH_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
+
+
+def listed():
+    out = StringIO()
+    call_command("crossauth_lockouts", "--json", stdout=out)
+    return json.loads(out.getvalue())
+
+
+def test_locks_are_listed_with_rule_time_and_who(guess, clock, with_key):
+    lock(guess, clock, name="Alice")
+    clock.shift(10)
+    (found,) = listed()
+    assert found["rule"] == "pair"
+    assert found["remaining_seconds"] == 50
+    assert found["round"] == 1
+    assert (found["username"], found["address"]) == ("alice", "192.0.2.1")
+    assert found["until"].startswith("2026-09-21T14:14:")
+
+
+def test_each_rule_says_only_whom_it_is_about(guess, clock, with_key):
+    for number in range(20):
+        guess(address=f"198.51.100.{number}")
+    for number in range(50):
+        guess(f"name{number}")
+    lock(guess, clock, address="203.0.113.1")
+    lock(guess, clock, name="new", address="192.0.2.1")
+    lock(guess, clock, name="bob", device="browser")
+    who = {found["rule"]: (found["username"], found["address"]) for found in listed()}
+    assert who == {
+        "user": ("alice", None),
+        "address": (None, "192.0.2.1"),
+        "device": ("bob", None),
+    }
+
+
+def test_without_the_key_who_is_a_digest(guess, clock, with_key, settings):
+    lock(guess, clock)
+    settings.CROSSAUTH_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
+    (sealed,) = listed()
+    lockout.unlock_all()
+    clock.shift(1)
+    settings.CROSSAUTH_ENCRYPTION_KEYS = []
+    lock(guess, clock)
+    (digested,) = listed()
+    assert sealed["username"] is digested["username"] is None
+    assert sealed["username_digest"] == digested["username_digest"] != ""
+
+
+def test_names_are_not_at_rest(guess, clock, with_key, on_redis):
+    from django.core.cache import caches
+    from django_redis import get_redis_connection
+
+    guess("alice@example.org")
+    redis = get_redis_connection("redis")
+    kept = b"".join(key + redis.get(key) for key in redis.scan_iter())
+    assert b"alice" not in kept
+    assert b"192.0.2" not in kept
+    caches["redis"].clear()
+
+
+def test_the_most_recent_are_listed_first_and_ended_ones_not(guess, clock):
+    lock(guess, clock, name="first")
+    clock.shift(1)
+    lock(guess, clock, name="second", address="192.0.2.2")
+    assert [found["remaining_seconds"] for found in listed()] == [60, 56]
+    clock.shift(56)
+    assert len(listed()) == 1
+    clock.shift(60)
+    assert listed() == []
+
+
+def test_at_most_so_many_are_listed(guess, clock):
+    for number in range(3):
+        lock(guess, clock, address=f"192.0.2.{number}")
+    assert len(lockout.current_locks(limit=2)) == 2
+
+
+def test_an_index_key_keeps_the_newest(guess, clock, settings):
+    settings.CROSSAUTH_LOCKOUT_ATTEMPTS = 1
+    settings.CROSSAUTH_LOCKOUT_USER_ATTEMPTS = (
+        settings.CROSSAUTH_LOCKOUT_ADDRESS_ATTEMPTS
+    ) = 0
+    settings.CROSSAUTH_LOCKOUT_BASE = timedelta(hours=1)
+    names = [f"name{number}" for number in range(1100)]
+    for name in names:
+        guess(name)
+    clock.shift(3)
+    for name in names:
+        guess(name)
+    assert len(lockout.current_locks()) == 1000
+
+
+def test_people_read_lines(guess, clock, with_key):
+    lock(guess, clock, name="eve\u202e\x1b[2J")
+    out = StringIO()
+    call_command("crossauth_lockouts", stdout=out)
+    assert "pair" in out.getvalue()
+    assert "'eve[2j'" in out.getvalue()
+    assert "1 locked." in out.getvalue()
+
+
+def test_a_line_says_only_whom_the_rule_is_about(guess, clock, with_key):
+    for number in range(20):
+        guess(address=f"198.51.100.{number}")
+    for number in range(50):
+        guess(f"name{number}")
+    lock(guess, clock, address="203.0.113.1")
+    lock(guess, clock, name="new", address="192.0.2.1")
+    out = StringIO()
+    call_command("crossauth_lockouts", stdout=out)
+    address, user = sorted(out.getvalue().splitlines()[:2])
+    assert "username" not in address
+    assert "address" not in user
+
+
+def test_explain_says_what_counts_and_why(guess, clock):
+    for _ in range(4):
+        guess()
+    before = lockout.explain("ALICE", "192.0.2.1")
+    assert before.is_allowed
+    assert str(before).splitlines()[:2] == [
+        "allowed",
+        "pair: 4 of 5, counted for 60 s more",
+    ]
+    guess()
+    full = lockout.explain("alice", "192.0.2.1")
+    assert (full.is_allowed, full.rule, full.retry_after) == (False, "pair", 1)
+    lock(guess, clock)
+    text = str(lockout.explain("alice", "192.0.2.1"))
+    assert text.startswith("refused for 60 s by the pair rule")
+    assert "pair: 0 of 5, locked for 60 s more, round 1" in text
+    assert isinstance(guess(device="browser"), Attempt)
+    assert (
+        lockout.explain("alice", "192.0.2.1", device="browser").standings[0].count == 1
+    )
+
+
+def unlock(*arguments: str) -> str:
+    out = StringIO()
+    call_command("crossauth_unlock", *arguments, stdout=out)
+    return out.getvalue()
+
+
+def test_a_username_is_unlocked_wherever_it_is_locked(guess, clock):
+    for number in range(3):
+        lock(guess, clock, address=f"192.0.2.{number}")
+    lock(guess, clock, device="browser")
+    lock(guess, clock, name="bob")
+    assert unlock("--username", " ALICE ") == "Forgot 5.\n"
+    assert len(lockout.current_locks()) == 1
+    assert isinstance(guess(), Attempt)
+
+
+def test_an_address_is_unlocked_with_its_pairs(guess, clock):
+    lock(guess, clock, address="2001:db8::1")
+    lock(guess, clock, name="bob", address="192.0.2.9")
+    unlock("--address", "2001:db8::2")
+    assert isinstance(guess(address="2001:db8::1"), Attempt)
+    assert len(lockout.current_locks()) == 1
+
+
+def test_both_let_this_user_in_from_there(guess, clock):
+    lock(guess, clock)
+    unlock("--username", "alice", "--address", "192.0.2.1")
+    assert isinstance(guess(), Attempt)
+
+
+def test_all_unlocks_everybody_and_forgets_the_rounds(guess, clock):
+    clock.shift(lock(guess, clock))
+    assert lock(guess, clock) == 120
+    for number in range(2, 5):
+        lock(guess, clock, address=f"192.0.2.{number}")
+    assert unlock("--all") == "Nobody is locked out any more.\n"
+    assert lockout.current_locks() == []
+    assert lockout.explain("alice", "192.0.2.1").is_allowed
+    clock.shift(1)
+    assert isinstance(guess(), Attempt)
+    assert lock(guess, clock) == 60
+
+
+@pytest.mark.parametrize("arguments", [[], ["--all", "--username", "alice"]])
+def test_unlock_wants_to_know_whom(arguments):
+    with pytest.raises(CommandError, match="Say whom"):
+        unlock(*arguments)
+
+
+def test_unlocking_nobody_forgets_nothing():
+    assert lockout.unlock() == 0
+
+
+@pytest.mark.parametrize(
+    "command", [["crossauth_lockouts"], ["crossauth_unlock", "--all"]]
+)
+def test_a_dead_cache_is_said_to_be_dead(settings, command):
+    server = start("redis")
+    own = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": server.url}
+    settings.CACHES = {**settings.CACHES, "own": own}
+    settings.CROSSAUTH_CACHE_ALIAS = "own"
+    server.stop(signal.SIGKILL)
+    with pytest.raises(CommandError, match="does not answer"):
+        call_command(*command)

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import re
+import signal
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.core import mail
+
+from crossauth_django import lockout, unlocking
+from tests.services import start
+
+ADDRESS = "127.0.0.1"
+
+
+@pytest.fixture
+def mailing(settings, alice):
+    settings.CROSSAUTH_LOCKOUT_UNLOCK_EMAIL = True
+    settings.CROSSAUTH_BASE_URL = "https://example.org"
+    return settings
+
+
+def guesses(
+    client: Any, clock: Any, name: str = "alice", door: str = "/login/"
+) -> None:
+    for _ in range(6):
+        client.post(door, {"username": name, "password": "wrong"})
+    clock.shift(3)
+    for _ in range(3):
+        client.post(door, {"username": name, "password": "wrong"})
+
+
+def link() -> str:
+    (found,) = re.findall(
+        r"https://example.org(/\S+)", mail.outbox[-1].body.split("at once")[1]
+    )
+    return found
+
+
+def test_the_owner_gets_one_mail_a_lock(mailing, client, clock):
+    guesses(client, clock)
+    (message,) = mail.outbox
+    assert message.to == ["alice@example.org"]
+    assert message.subject == "Signing in to your account was locked"
+    assert "wrong" not in message.body.replace("wrong passwords", "")
+
+
+def test_opening_the_link_spends_nothing_and_its_button_unlocks(mailing, client, clock):
+    guesses(client, clock)
+    for _ in range(2):
+        page = client.get(link())
+        assert b"<button" in page.content
+        assert page["Cache-Control"] == "no-store"
+        assert client.head(link()).status_code == 200
+    assert not lockout.explain("alice", ADDRESS).is_allowed
+    assert b"You can sign in again" in client.post(link()).content
+    assert (
+        client.post("/login/", {"username": "alice", "password": "right"}).status_code
+        == 302
+    )
+    assert client.post(link()).status_code == 400
+    assert client.get(link()).status_code == 400
+
+
+def test_who_opened_the_link_is_on_a_known_device(mailing, client, clock):
+    guesses(client, clock)
+    client.post(link())
+    assert lockout.device_of(client.cookies["crossauth_device"].value, "alice")
+
+
+def test_the_address_is_locked_for_everybody_and_stays_so(mailing, client, clock):
+    for number in range(50):
+        client.post("/login/", {"username": f"name{number}", "password": "wrong"})
+    guesses(client, clock)
+    assert len(mail.outbox) == 1
+    client.post(link())
+    assert lockout.explain("alice", ADDRESS).rule == "address"
+
+
+def test_an_address_is_as_good_as_a_name(mailing, client, clock):
+    guesses(client, clock, name="ALICE@example.org")
+    assert mail.outbox[0].to == ["alice@example.org"]
+
+
+def test_nobody_else_gets_mail(mailing, client, clock):
+    get_user_model().objects.create_user("no-address", password="x")
+    get_user_model().objects.create_user("gone", email="g@example.org", is_active=False)
+    for _ in range(2):
+        get_user_model().objects.create_user(f"twin{_}", email="twin@example.org")
+    names = ["nobody", "no-address", "gone", "twin@example.org", "nul\x00", ""]
+    for name in names:
+        guesses(client, clock, name=name)
+    assert mail.outbox == []
+
+
+def test_an_owner_gets_few_mails_however_many_locks(mailing, client, clock):
+    for number in range(8):
+        unlocking.mail_link("alice", (f"p{number:040}",), "https://example.org")
+    assert len(mail.outbox) == 5
+
+
+def test_nothing_is_mailed_unless_asked_for(alice, client, clock):
+    guesses(client, clock)
+    assert mail.outbox == []
+
+
+def test_the_mail_is_sent_after_the_answer(mailing, rf, clock):
+    from crossauth_django.middleware import LockoutMiddleware
+    from tests.lockout.urls import LoginWithoutPage
+
+    middleware = LockoutMiddleware(LoginWithoutPage.as_view())
+
+    def guess() -> Any:
+        return middleware(
+            rf.post("/login/", {"username": "alice", "password": "wrong"})
+        )
+
+    for _ in range(6):
+        guess()
+    clock.shift(3)
+    answer = guess()
+    assert mail.outbox == []
+    answer.close()
+    answer.close()
+    assert len(mail.outbox) == 1
+
+
+def test_without_a_base_url_the_request_tells_it(mailing, client, clock):
+    mailing.CROSSAUTH_BASE_URL = None
+    guesses(client, clock)
+    assert "http://testserver/auth/unlock/" in mail.outbox[0].body
+
+
+def test_a_mail_server_that_is_down_is_logged(mailing, client, clock, caplog):
+    mailing.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    mailing.EMAIL_PORT = 1
+    guesses(client, clock)
+    assert "No link to end a lock was mailed" in caplog.text
+
+
+def test_a_html_form_is_attached_where_there_is_one(mailing, tmp_path, client, clock):
+    folder = tmp_path / "crossauth_django" / "email"
+    folder.mkdir(parents=True)
+    (folder / "unlock.html").write_text("<b>{{ url }}</b>")
+    mailing.TEMPLATES = [{**mailing.TEMPLATES[0], "DIRS": [tmp_path]}]
+    guesses(client, clock)
+    ((body, kind),) = [(each[0], each[1]) for each in mail.outbox[0].alternatives]
+    assert kind == "text/html"
+    assert body.startswith("<b>https://example.org/auth/unlock/")
+
+
+def test_with_the_store_down_the_page_says_so(mailing, client):
+    server = start("redis")
+    own = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": server.url}
+    mailing.CACHES = {**mailing.CACHES, "own": own}
+    mailing.CROSSAUTH_CACHE_ALIAS = "own"
+    server.stop(signal.SIGKILL)
+    page = client.get(f"/auth/unlock/{'a' * 43}/")
+    assert (page.status_code, page["Retry-After"]) == (503, "5")

@@ -88,6 +88,7 @@ def oauth_login(request: HttpRequest, provider: Provider) -> HttpResponse:
     return response
 
 
+@sensitive_variables("handle")
 @csrf_exempt  # a provider's form_post is cross-site; state and cookie protect the flow
 @sensitive_post_parameters()
 @require_http_methods(["GET", "POST"])
@@ -148,6 +149,7 @@ def _come_back_with_cookies(request: HttpRequest, provider: Provider) -> HttpRes
     return HttpResponseRedirect(url, status=303)
 
 
+@sensitive_variables("browser")
 def _finish(
     request: HttpRequest,
     provider: Provider,

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote_plus, urlsplit
 
 import requests
+from django.views.decorators.debug import sensitive_variables
 from oauthlib.oauth2 import OAuth2Error
 from requests.adapters import HTTPAdapter
 from requests.auth import HTTPBasicAuth
@@ -77,6 +78,7 @@ class ProviderSession:
     ) -> None:
         self._http.close()
 
+    @sensitive_variables()
     def exchange_code(
         self,
         url: str,

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+from django.views.decorators.debug import sensitive_variables
+
 from crossauth_django import accounts, crypto
+from crossauth_django.conf import conf
 from crossauth_django.exceptions import ProviderError
 from crossauth_django.oauth import state
 from crossauth_django.oauth.codes import known_code
@@ -62,6 +65,7 @@ def start(
     return Started(url, attempt)
 
 
+@sensitive_variables("browser")
 def finish(
     provider: Provider, response: AuthorizationResponse, *, browser: str | None
 ) -> SignedIn:
@@ -92,6 +96,7 @@ def _require_issuer(endpoints: Endpoints, response: AuthorizationResponse) -> No
         raise ProviderError("iss is missing or another issuer's", code="invalid_issuer")
 
 
+@sensitive_variables("code")
 def _ask(
     provider: Provider, endpoints: Endpoints, attempt: Attempt, code: str
 ) -> tuple[Tokens, Identity]:
@@ -113,15 +118,17 @@ def _ask(
 def _sign_in(
     provider: Provider, attempt: Attempt, tokens: Tokens, identity: Identity
 ) -> SignedIn:
+    # What is not kept goes no further: no error report of the layers below can show it.
+    kept = tokens if conf.CROSSAUTH_STORE_PROVIDER_TOKENS else None
     result = accounts.sign_in_identity(
         provider=provider.name,
         provider_user_id=identity.provider_user_id,
         email=identity.email,
         email_verified=identity.email_verified,
         user_info=identity.user_info,
-        access_token=tokens.access_token,
-        refresh_token=tokens.refresh_token,
-        access_token_expires_at=tokens.access_token_expires_at,
+        access_token=kept.access_token if kept else None,
+        refresh_token=kept.refresh_token if kept else None,
+        access_token_expires_at=kept.access_token_expires_at if kept else None,
         refresh_token_expires_at=None,
         scope=tokens.scope or provider.scope,
     )

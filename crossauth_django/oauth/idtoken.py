@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jwt
+from django.views.decorators.debug import sensitive_variables
 
 from crossauth_django.exceptions import IdTokenError, ProviderError
 from crossauth_django.oauth import documents
@@ -34,6 +35,7 @@ KEY_TYPES = {
 LEEWAY_SECONDS = 60
 
 
+@sensitive_variables("token", "nonce", "access_token")
 def verify(
     token: str,
     *,
@@ -59,6 +61,7 @@ def verify(
     return claims
 
 
+@sensitive_variables("token")
 def _verify_signature(
     token: str, issuer: str, client_id: str, jwks_url: str
 ) -> tuple[dict[str, Any], str]:

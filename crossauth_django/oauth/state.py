@@ -10,8 +10,10 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from django.views.decorators.debug import sensitive_variables
 
 from crossauth_django import crypto
 from crossauth_django.conf import conf
@@ -25,11 +27,11 @@ MAX_PARAMETER_LENGTH = 4_096
 
 @dataclass(frozen=True)
 class Attempt:
-    """One sign-in on its way."""
+    """One sign-in on its way; its repr, which ends up in error reports, shows no secret."""
 
     provider: str
-    state: str
-    browser: str
+    state: str = field(repr=False)
+    browser: str = field(repr=False)
     redirect_uri: str
     next_path: str | None
 
@@ -48,8 +50,8 @@ class Attempt:
 class AuthorizationResponse:
     """The parameters that a provider sends back (RFC 6749 section 4.1.2, RFC 9207)."""
 
-    state: str = ""
-    code: str = ""
+    state: str = field(default="", repr=False)
+    code: str = field(default="", repr=False)
     iss: str | None = None
     error: str = ""
 
@@ -85,6 +87,7 @@ def begin(provider: str, *, redirect_uri: str, next_path: str | None = None) -> 
     return attempt
 
 
+@sensitive_variables()
 def claim(provider: str, state: str, browser: str | None) -> Attempt:
     """Return the attempt to exactly one caller, and only to the browser that began it.
 
@@ -116,6 +119,7 @@ def cookie_name(state: str, *, secure: bool) -> str:
     return f"{prefix}{COOKIE_PREFIX}{crypto.digest(state)[:16]}"
 
 
+@sensitive_variables()
 def stash(provider: str, response: AuthorizationResponse) -> str:
     """Keep a response that came without cookies; return the handle that opens it again.
 
@@ -130,6 +134,7 @@ def stash(provider: str, response: AuthorizationResponse) -> str:
     return handle
 
 
+@sensitive_variables()
 def unstash(handle: str) -> AuthorizationResponse:
     """Return a stashed response; used once, because its state is. Raise ``StateMismatchError``."""
     kept = _get(_stash_key(handle), handle)

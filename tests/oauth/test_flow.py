@@ -9,7 +9,8 @@ import pytest
 import time_machine
 from django.contrib.auth import get_user, get_user_model
 from django.core.cache import caches
-from django.test import Client
+from django.test import Client, RequestFactory
+from django.views.debug import ExceptionReporter
 
 from crossauth_django.crypto import code_challenge
 from crossauth_django.stores import get_store
@@ -241,6 +242,29 @@ def test_what_somebody_else_wrote_into_the_store_is_not_believed(
     forged = {"provider": "acme", "browser": "", "redirect_uri": "", "next_path": ""}
     get_store().set(f"oauth:state:{answer['state']}", json.dumps(forged), 60)
     assert refused(come_back(client, answer))
+
+
+def create_nobody(**kwargs: Any) -> Any:
+    raise RuntimeError("a project's own mistake")
+
+
+def test_an_error_report_shows_no_secret_of_a_sign_in(client, site, provider):
+    site.CROSSAUTH_CREATE_USER = "tests.oauth.test_flow.create_nobody"
+    answer = provider.authorize(start(client)["Location"])
+    [cookie] = client.cookies.values()
+    location = post_back(Client(), answer)["Location"]
+    with pytest.raises(RuntimeError) as caught:
+        client.get(location, secure=True)
+    request = RequestFactory().get("/")
+    trace = caught.value, caught.tb
+    report = ExceptionReporter(request, caught.type, *trace).get_traceback_html()
+    [form] = [r.form for r in provider.requests if r.path == "/token"]
+    secrets = [cookie.value, answer["state"], answer["code"], form["code_verifier"]]
+    secrets += provider._access_tokens
+    assert "create_nobody" in report
+    # Frames of the test and of its client know everything.
+    ours = report[report.index("crossauth_django/oauth/flow.py") :]
+    assert [secret for secret in secrets if secret in ours] == []
 
 
 # The authorization response

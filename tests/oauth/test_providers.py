@@ -4,6 +4,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from cryptography.fernet import Fernet
 from django.contrib.auth import get_user
 from django.db import connection
 from django.test import Client
@@ -107,6 +108,25 @@ def test_without_userinfo_and_address_the_subject_is_enough(client, site, provid
     provider.claims = {"email": None}
     provider.discovery = {"userinfo_endpoint": None}
     assert signed_in(client, provider, "acme").provider_email is None
+
+
+def test_tokens_are_kept_only_when_asked_and_encrypted(site, provider):
+    provider.token = {"refresh_token": "a refresh token"}
+    account = signed_in(Client(), provider, "acme")
+    assert account.access_token is None
+    assert account.access_token_expires_at is None
+    site.CROSSAUTH_STORE_PROVIDER_TOKENS = True
+    site.CROSSAUTH_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
+    account = signed_in(Client(), provider, "acme")
+    assert account.access_token in provider._access_tokens
+    assert account.refresh_token == "a refresh token"
+    assert account.access_token_expires_at is not None
+    assert account.scope == "openid email"
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT * FROM {SocialAccount._meta.db_table}")
+        row = repr(cursor.fetchall())
+    assert account.access_token not in row
+    assert "a refresh token" not in row
 
 
 # Google

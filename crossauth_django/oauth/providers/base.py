@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -35,13 +35,13 @@ class Endpoints:
 
 @dataclass(frozen=True)
 class Tokens:
-    """The answer of a token endpoint (RFC 6749 section 5.1)."""
+    """The answer of a token endpoint (RFC 6749 section 5.1); its repr shows no token."""
 
-    access_token: str
-    refresh_token: str | None
+    access_token: str = field(repr=False)
+    refresh_token: str | None = field(repr=False)
     access_token_expires_at: datetime | None
     scope: str | None
-    id_token: str | None
+    id_token: str | None = field(repr=False)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
+from django.core.exceptions import EmptyResultSet
 from django.db import connections, models, router, transaction
 from django.db.models import Case, Q, Value, When
 from django.db.models.sql import UpdateQuery
@@ -86,7 +87,10 @@ class UserSessionQuerySet(_QuerySet):
         query: Any = self.query.chain(UpdateQuery)
         query.add_update_values(values)
         query.clear_ordering(force=True)
-        statement, parameters = query.get_compiler(self.db).as_sql()
+        try:
+            statement, parameters = query.get_compiler(self.db).as_sql()
+        except EmptyResultSet:
+            return []
         returned = connection.ops.quote_name("token_hash")
         with connection.cursor() as cursor:
             cursor.execute(f"{statement} RETURNING {returned}", parameters)

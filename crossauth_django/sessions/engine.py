@@ -309,19 +309,25 @@ class SessionStore(SessionBase):
         key = self.session_key or ""
         data = previous_data(key)
         if data is None:
-            return None
+            # Or another request has just done so.
+            return self._accept_moved(digest)
         self._session_cache = data
         try:
             self._found = self._write(digest, data, must_create=True, is_capped=False)
         except (CreateError, UpdateError):
             # Another request was first, or the user is gone.
-            row = UserSession.objects.of(digest)
-            return None if row is None else self._accept_row(digest, row)
+            return self._accept_moved(digest)
         finally:
             del self._session_cache
         self._is_unknown = False
         forget_previous(key)
         return data
+
+    def _accept_moved(self, digest: str) -> dict[str, Any] | None:
+        if conf.CROSSAUTH_SESSION_PREVIOUS_ENGINE is None:
+            return None
+        row = UserSession.objects.of(digest)
+        return None if row is None else self._accept_row(digest, row)
 
     # Writing, a step each.
 

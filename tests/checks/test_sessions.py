@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
+
+from crossauth_django.checks import sessions
+from crossauth_django.sessions import SessionStore as OurSessionStore
+
+GOOD = {
+    "SESSION_ENGINE": "crossauth_django.sessions",
+    "SESSION_COOKIE_SECURE": True,
+    "CSRF_USE_SESSIONS": True,
+}
+
+
+class SessionStore(OurSessionStore):
+    """An engine made from ours."""
+
+
+@pytest.fixture
+def good(settings):
+    for name, value in GOOD.items():
+        setattr(settings, name, value)
+    return settings
+
+
+def found(checks=(*sessions.CHECKS, *sessions.DEPLOY_CHECKS)):
+    return [
+        message.id.removeprefix("crossauth_django.")
+        for check in checks
+        for message in check()
+    ]
+
+
+def test_a_good_site_hears_nothing(good):
+    assert found() == []
+
+
+def test_a_site_with_another_engine_and_no_device_features_hears_nothing(settings):
+    settings.SESSION_COOKIE_HTTPONLY = False
+    assert found() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CROSSAUTH_MAX_SESSIONS_PER_USER", 3),
+        ("CROSSAUTH_SESSION_IDLE_TIMEOUT", timedelta(hours=1)),
+        ("MIDDLEWARE", ["crossauth_django.middleware.BearerTokenMiddleware"]),
+    ],
+)
+def test_device_features_need_our_engine(settings, name, value):
+    setattr(settings, name, value)
+    assert found() == ["E020"]
+    settings.SESSION_ENGINE = "crossauth_django.sessions"
+    assert "E020" not in found()
+
+
+def test_an_engine_made_from_ours_will_do(good):
+    good.CROSSAUTH_MAX_SESSIONS_PER_USER = 3
+    good.SESSION_ENGINE = __name__
+    assert found() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("SESSION_COOKIE_SECURE", False, ["W020"]),
+        ("SESSION_COOKIE_HTTPONLY", False, ["W021"]),
+        ("SESSION_COOKIE_SAMESITE", "None", ["W022"]),
+        ("SESSION_COOKIE_SAMESITE", None, ["W022"]),
+        ("SESSION_COOKIE_SAMESITE", "Strict", []),
+        ("CSRF_USE_SESSIONS", False, ["W023"]),
+        ("SESSION_COOKIE_AGE", 3600, ["W024"]),
+        ("SESSION_COOKIE_AGE", 60, ["W024", "W024"]),
+        ("CROSSAUTH_SESSION_ABSOLUTE_TIMEOUT", timedelta(days=15), ["W024"]),
+        ("CROSSAUTH_SESSION_ABSOLUTE_TIMEOUT", "no duration", []),
+        (
+            "CROSSAUTH_SESSION_PREVIOUS_ENGINE",
+            "django.contrib.sessions.backends.db",
+            [],
+        ),
+        ("CROSSAUTH_SESSION_PREVIOUS_ENGINE", "crossauth_django.sessions", ["E021"]),
+        ("CROSSAUTH_SESSION_PREVIOUS_ENGINE", "no.such.engine", ["E021"]),
+    ],
+)
+def test_what_weakens_sessions_is_said(good, name, value, expected):
+    setattr(good, name, value)
+    assert found() == expected
+
+
+def test_hints_say_what_to_type(good):
+    good.SESSION_COOKIE_AGE = 3600
+    (message,) = sessions.check_age()
+    assert "SESSION_COOKIE_AGE = 1209600" in message.hint
+
+
+def test_they_are_registered(settings):
+    settings.CROSSAUTH_MAX_SESSIONS_PER_USER = 3
+    with pytest.raises(SystemCheckError, match="E020"):
+        call_command("check")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("CROSSAUTH_ANONYMOUS_SESSIONS", "both"), ("CROSSAUTH_MAX_SESSIONS_PER_USER", -1)],
+)
+def test_impossible_values_are_errors(good, name, value):
+    setattr(good, name, value)
+    with pytest.raises(SystemCheckError, match="E009"):
+        call_command("check")
+
+
+def test_a_touch_interval_of_nothing_is_possible(good):
+    good.CROSSAUTH_SESSION_TOUCH_INTERVAL = timedelta()
+    call_command("check")

@@ -14,5 +14,5 @@ def sign_in_page(request: HttpRequest) -> HttpResponse:
 urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     path("auth/", include("crossauth_django.urls")),
-    path("test/sign-in/", sign_in_page),
+    path("test/sign-in/", sign_in_page, name="sign_in_page"),
 ]

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.db import transaction
+from django.test import TestCase
 
 from crossauth_django import accounts, signals
 from crossauth_django.exceptions import (
@@ -20,7 +22,7 @@ from crossauth_django.models import SocialAccount
 from crossauth_django.storage import AccountsStorage
 from tests.accounts.conftest import identity, make_user, set_email
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def sign_in(**changes: Any) -> accounts.SignedIn:
@@ -57,7 +59,8 @@ def sent(signal: Any) -> Any:
 
     signal.connect(receive)
     try:
-        yield calls
+        with TestCase.captureOnCommitCallbacks(execute=True):
+            yield calls
     finally:
         signal.disconnect(receive)
 
@@ -250,9 +253,8 @@ def test_unlinking_follows_the_last_way_in_rule():
     assert said == [("acme", "1")]
 
 
+@pytest.mark.django_db(transaction=True)
 def test_signal_waits_for_the_commit_and_receivers_cannot_refuse():
-    from django.db import transaction
-
     def fail(**arguments: Any) -> None:
         raise KeyError("receiver")
 

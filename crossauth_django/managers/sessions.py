@@ -189,6 +189,7 @@ class UserSessionManager(models.Manager.from_queryset(UserSessionQuerySet)):  # 
         password, email = fingerprints(user)
         is_spared = Q(token_hash=spared) if spared else Q(pk=None)
         is_password = ~Q(password_fingerprint=password)
+        revoked_at = self.model._meta.get_field("revoked_at")
         rows = self.primary().not_ended().filter(user_id=user.pk)
         reason = Case(
             When(is_spared, then=Value("")),
@@ -201,8 +202,9 @@ class UserSessionManager(models.Manager.from_queryset(UserSessionQuerySet)):  # 
                 "end_reason": reason,
                 "revoked_at": Case(
                     When(is_spared, then=Value(None)),
-                    default=Value(utc_now()),
-                    output_field=self.model._meta.get_field("revoked_at"),
+                    # The column's own field: without USE_TZ a plain one takes no aware time.
+                    default=Value(utc_now(), output_field=revoked_at),
+                    output_field=revoked_at,
                 ),
                 "password_fingerprint": password,
                 "email_fingerprint": email,

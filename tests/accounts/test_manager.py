@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth import authenticate, get_user_model
 from django.core.management import call_command
 
@@ -109,14 +109,13 @@ def test_natural_key_is_the_username():
 
 
 @only_where(IS_OURS and not has_username())
-@pytest.mark.django_db(transaction=True)
 def test_async_twins():
     async def main():
         await manager().acreate_user("ada@example.org", "secret")
         await manager().acreate_superuser("root@example.org", "secret")
         return await manager().aget_by_natural_key("Root@example.org")
 
-    assert asyncio.run(main()).is_superuser
+    assert async_to_sync(main)().is_superuser
     assert manager().count() == 2
 
 

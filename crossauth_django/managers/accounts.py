@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -35,8 +36,8 @@ M = TypeVar("M", bound=AbstractBaseUser)
 class AccountMethods(IdentityMethods, Generic[U]):
     """The protocol's methods; ``U`` is what they say about a user."""
 
-    def _present(self, user: Any) -> U:
-        raise NotImplementedError
+    @abstractmethod
+    def _present(self, user: Any) -> U: ...
 
     @off_loop
     def find_user_by_email(self, email: str) -> U | None:

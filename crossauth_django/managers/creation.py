@@ -23,8 +23,6 @@ from crossauth_django.managers.users import (
     username_field,
 )
 
-_USERNAME_TRIES = 20
-
 
 def create(
     users: models.QuerySet[Any],
@@ -105,18 +103,19 @@ def make_plainly(
 def _save_under_a_free_name(
     user: AbstractBaseUser, field: Any, email: str | None, *, using: str
 ) -> None:
-    names = type(user)._base_manager.using(using)
-    for name in _usernames(email, field.max_length):
-        setattr(user, field.attname, user.normalize_username(name))
+    others = type(user)._base_manager.using(using)
+    names = _usernames(email, field.max_length)
+    while True:
+        name = user.normalize_username(next(names))
+        setattr(user, field.attname, name)
         try:
             with transaction.atomic(using=using):
                 user.save(using=using, force_insert=True)
         except IntegrityError:
-            if not names.filter(**{field.name: name}).exists():
+            if not others.filter(**{field.name: name}).exists():
                 raise
         else:
             return
-    raise refusal(AccountError, "no free username was found")
 
 
 def _usernames(email: str | None, max_length: int) -> Iterator[str]:
@@ -124,7 +123,7 @@ def _usernames(email: str | None, max_length: int) -> Iterator[str]:
     local = re.sub(r"[^\w.+-]", "", (email or "").partition("@")[0]) or "user"
     if email:
         yield local[:max_length]
-    for _ in range(_USERNAME_TRIES):
+    while True:
         yield f"{local[: max_length - 9]}-{secrets.token_hex(4)}"
 
 

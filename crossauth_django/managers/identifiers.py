@@ -21,9 +21,6 @@ def to_pk(model: type[models.Model], value: object) -> Any:
     if isinstance(value, str) and not is_storable(value):
         return None
     field: Any = model._meta.pk
-    while field.remote_field:
-        # Multi-table inheritance: the key is the parent's.
-        field = field.target_field
     try:
         pk = field.to_python(value)
     except (ValidationError, OverflowError):

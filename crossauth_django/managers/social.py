@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -40,17 +41,17 @@ class SocialAccountManager(models.Manager[M]):
 class IdentityMethods:
     """The half of the ``AccountsStorage`` protocol that is about provider identities."""
 
-    def _user_model(self) -> type[AbstractBaseUser]:
-        raise NotImplementedError
+    @abstractmethod
+    def _user_model(self) -> type[AbstractBaseUser]: ...
 
-    def _read_alias(self) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def _read_alias(self) -> str: ...
 
-    def _write_alias(self) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def _write_alias(self) -> str: ...
 
-    def _users(self, using: str) -> models.QuerySet[Any]:
-        raise NotImplementedError
+    @abstractmethod
+    def _users(self, using: str) -> models.QuerySet[Any]: ...
 
     @off_loop
     def find_social_account(

@@ -141,6 +141,13 @@ def test_unrelated_integrity_error_propagates_and_leaves_nothing(storage, settin
     assert count_users() == 0
 
 
+@only_where(hasattr(get_user_model(), "first_name"))
+def test_missing_column_is_an_integrity_error_not_a_taken_name(storage):
+    with pytest.raises(IntegrityError):
+        storage.create_user(**user_create(extra_fields={"first_name": None}))
+    assert count_users() == 0
+
+
 def test_refusal_leaves_an_outer_transaction_usable(storage):
     make_user("ada@example.org")
     with transaction.atomic():

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.db import models
+from django.test.utils import isolate_apps
 
 from crossauth_django import accounts
+from crossauth_django.managers.users import verified_flag
 from crossauth_django.storage import AccountsStorage
 from tests.accounts.conftest import make_user, only_where, set_email, user_create
 
@@ -21,6 +24,24 @@ def is_verified(user):
 
 def stored_flag(user):
     return get_user_model().objects.get(pk=user.pk).is_confirmed
+
+
+@isolate_apps("crossauth_django")
+def test_field_of_that_very_name_needs_no_setting(settings):
+    settings.CROSSAUTH_USER_FIELDS = {}
+
+    class Plain(models.Model):  # noqa: DJ008
+        class Meta:
+            app_label = "crossauth_django"
+
+    class Flagged(models.Model):  # noqa: DJ008
+        email_verified = models.BooleanField()
+
+        class Meta:
+            app_label = "crossauth_django"
+
+    assert verified_flag(Flagged) == "email_verified"
+    assert verified_flag(Plain) is None
 
 
 @where_mapped

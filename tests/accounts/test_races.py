@@ -165,6 +165,14 @@ def test_sixteen_retries_of_one_owner_get_one_row():
         assert {result.pk for result in results} == {SocialAccount.objects.get().pk}
 
 
+def test_sixteen_proofs_of_one_address_are_one():
+    for round_ in rounds():
+        user = make_user()
+        results = run_together(16, lambda: accounts.mark_email_verified(user))
+        assert not kinds(results)
+        assert AccountsStorage().find_user_by_id(user.pk).email_verified
+
+
 def test_disconnect_and_link_never_leave_a_user_outside():
     user = make_user()
     for _ in range(ROUNDS):

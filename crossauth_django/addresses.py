@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any
@@ -71,8 +72,11 @@ def _forwarded_address(meta: Mapping[str, Any]) -> str:
 
 def _parse(text: str) -> IPv4Address | IPv6Address | None:
     # The longest spelling with port and zone is shorter; longer text need not be looked at.
-    if len(text) > 100:
-        return None
+    return _parsed(text) if len(text) <= 100 else None
+
+
+@functools.lru_cache(maxsize=1024)
+def _parsed(text: str) -> IPv4Address | IPv6Address | None:
     try:
         address = ip_address(_without_port(text).partition("%")[0])
     except ValueError:

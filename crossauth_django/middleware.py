@@ -11,6 +11,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_asy
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.template.response import TemplateResponse
 from django.utils.translation import gettext_lazy as _
 
 from crossauth_django import devices, lockout, unlocking
@@ -20,7 +21,7 @@ from crossauth_django.exceptions import (
     RateLimitedError,
     StoreUnavailableError,
 )
-from crossauth_django.responses import please_wait
+from crossauth_django.responses import Answer, please_wait
 
 logger = logging.getLogger("crossauth_django.lockout")
 
@@ -79,6 +80,18 @@ class LockoutMiddleware:
         except StoreUnavailableError as error:
             logger.warning("A right password stays counted: %s", error)
         return _answered(request, found, response)
+
+    def process_template_response(
+        self, request: HttpRequest, response: HttpResponse
+    ) -> HttpResponse:
+        """Answer before a form is rendered that nobody would see."""
+        found = lockout.sign_ins_so_far(request)
+        if found is None or not isinstance(response, TemplateResponse):
+            return response
+        error = found.refusal
+        if error is None or found.pending or found.signed_in:
+            return response
+        return _refused(request, error, response, login=found.login)
 
     def process_exception(
         self, request: HttpRequest, exception: Exception
@@ -178,6 +191,8 @@ def _answered(
     if found.signed_in:
         know_device(request, response, found.signed_in)
     # A view may try a second name after the first was refused; its success is the answer then.
+    elif isinstance(response, Answer):
+        pass
     elif found.refusal is not None and not found.pending:
         return _refused(request, found.refusal, response, login=found.login)
     return response

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -19,6 +20,15 @@ class Answer(HttpResponse):
     """A response with work that follows it, when the visitor has it and sees no more of it."""
 
     after: Callable[[], None] | None = None
+
+    def __init__(self, *args: Any, template: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Middleware that is handed it in the place of a TemplateResponse finds what that has.
+        self.template_name = template
+        self.context_data: dict[str, Any] = {}
+
+    def render(self) -> Answer:
+        return self
 
     def close(self) -> None:
         after, self.after = self.after, None
@@ -53,7 +63,10 @@ def please_wait(
         page = render_to_string(template, {**context, "minutes": minutes}, request)
         content, content_type = page, _HTML
     response = Answer(
-        content, content_type=f"{content_type}; charset=utf-8", status=status
+        content,
+        content_type=f"{content_type}; charset=utf-8",
+        status=status,
+        template=template,
     )
     response["Retry-After"] = str(retry_after)
     add_never_cache_headers(response)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.http import HttpRequest
@@ -18,12 +17,16 @@ from crossauth_django.managers.sessions import TOKEN, fingerprints
 from crossauth_django.models import UserSession
 from crossauth_django.sessions import SessionStore, current_session
 
+# What a device is made from, in the order of ``_device``'s arguments.
+_COLUMNS = (
+    *("pk", "kind", "token_hash", "client_name", "user_agent", "ip", "created_at"),
+    *("last_active_at", "expires_at", "ends_at", "revoked_at", "end_reason"),
+)
 # Longer than any real one; the text is the client's.
 _USER_AGENT_LENGTH = 1000
 
 
-@dataclass(frozen=True)
-class Device:
+class Device(NamedTuple):
     """One session as its owner sees it.
 
     ``handle`` names it in ``revoke``; it is not the key and says nothing about it. ``kind`` is
@@ -72,10 +75,11 @@ def list_sessions(
     rows = UserSession.objects.filter(user_id=user.pk)
     if not include_ended:
         rows = rows.active()
-    rows = rows.defer("data").order_by("-last_active_at", "-created_at", "pk")
+    rows = rows.order_by("-last_active_at", "-created_at", "pk")
     current = _session_of(request)
     digest = None if current is None else current.digest
-    return [_device(row, is_current=row.token_hash == digest) for row in rows]
+    # Without the data, and without making a row of each.
+    return [_device(*values, digest) for values in rows.values_list(*_COLUMNS)]
 
 
 def revoke(
@@ -169,27 +173,30 @@ def client_of(user_agent: str | None, address: str) -> dict[str, Any]:
     }
 
 
-def _device(row: UserSession, *, is_current: bool) -> Device:
+def _device(
+    pk: Any,
+    kind: str,
+    token_hash: str,
+    client_name: str | None,
+    user_agent: str | None,
+    address: str | None,
+    created_at: datetime,
+    last_active_at: datetime | None,
+    expires_at: datetime,
+    ends_at: datetime | None,
+    ended_at: datetime | None,
+    end_reason: str,
+    current: str | None,
+) -> Device:
+    if ended_at is None and utc_now() > expires_at:
+        ended_at = expires_at
+        is_absolute = ends_at is not None and expires_at >= ends_at
+        end_reason = "session_absolute_timeout" if is_absolute else "session_timeout"
     return Device(
-        handle=str(row.pk),
-        kind=row.kind,
-        is_current=is_current,
-        client_name=row.client_name or "",
-        user_agent=row.user_agent or "",
-        address=row.ip or "",
-        created_at=row.created_at,
-        last_active_at=row.last_active_at,
-        expires_at=row.expires_at,
-        ended_at=row.revoked_at or (None if row.status == "active" else row.expires_at),
-        end_reason=_end_reason(row),
+        *(str(pk), kind, token_hash == current),
+        *(client_name or "", user_agent or "", address or ""),
+        *(created_at, last_active_at, expires_at, ended_at, end_reason),
     )
-
-
-def _end_reason(row: UserSession) -> str:
-    if row.status != "expired":
-        return row.end_reason
-    is_absolute = row.ends_at is not None and row.expires_at >= row.ends_at
-    return "session_absolute_timeout" if is_absolute else "session_timeout"
 
 
 def _session_of(request: HttpRequest | None) -> SessionStore | None:

@@ -114,14 +114,10 @@ class SessionStore(SessionBase):
 
     def create(self) -> None:
         self._is_unknown, self._is_fresh = False, True
-        while True:
-            self._session_key = self._get_new_session_key()
-            try:
-                self.save(must_create=True)
-            except CreateError:
-                continue
-            self.modified = True
-            return
+        # Of 2**256: nobody has it.
+        self._session_key = self._get_new_session_key()
+        self.save(must_create=True)
+        self.modified = True
 
     def save(self, must_create: bool = False) -> None:  # noqa: FBT001, FBT002  (Django's)
         data = self._get_session(no_load=must_create)
@@ -269,22 +265,24 @@ class SessionStore(SessionBase):
         Within one, the row would stay locked until the view ends, and every other request of
         the same browser would wait for it. False when the row has ended or changed.
         """
-        using = _database()
         fresh = copy._replace(seen=time.time())
-        write = functools.partial(
-            UserSession.objects.touch,
-            digest,
-            version=copy.version,
-            seen=from_seconds(fresh.seen),
-            expires=from_seconds(end_of(fresh, data)),
-        )
+
+        def write() -> bool:
+            if not UserSession.objects.touch(
+                digest,
+                version=copy.version,
+                seen=from_seconds(fresh.seen),
+                expires=from_seconds(end_of(fresh, data)),
+            ):
+                return False
+            self._found = self._put(digest, copy, fresh, data)
+            return True
+
+        using = _database()
         if in_real_transaction(using):
-            transaction.on_commit(write, using=using)
+            transaction.on_commit(write, using=using, robust=True)
             return UserSession.objects.is_version(digest, copy.version)
-        if not write():
-            return False
-        self._found = self._put(digest, copy, fresh, data)
-        return True
+        return write()
 
     def _refill(self, digest: str) -> None:
         """Copy the row to the cache, by way of a mark that is gone if the row ends meanwhile."""

@@ -12,6 +12,7 @@ from django.test import Client
 
 from crossauth_django import devices
 from crossauth_django.models import UserSession
+from crossauth_django.sessions import SessionStore
 from crossauth_django.stores import get_store
 from tests import services
 from tests.accounts.conftest import make_user
@@ -114,6 +115,8 @@ def test_with_redis_stopped_requests_work_from_the_table(server, user, caplog):
             assert not answer.cookies
         browser.get("/put/?a=1")
         assert browser.get("/kept/?name=a").content == b"1"
+        assert SessionStore().exists(browser.cookies["sessionid"].value)
+        assert not SessionStore().exists("a" * 43)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert browser.cookies["sessionid"].value not in caplog.text
 

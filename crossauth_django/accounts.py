@@ -27,8 +27,8 @@ from crossauth_django.exceptions import (
 from crossauth_django.fields import normalize_email, utc_now
 from crossauth_django.managers import users
 from crossauth_django.managers.accounts import with_record
+from crossauth_django.managers.identities import attach, credentials, identity_rows
 from crossauth_django.managers.lookup import only_user, users_with_address
-from crossauth_django.managers.social import attach, credentials, identity_rows
 from crossauth_django.managers.transactions import (
     in_transaction,
     is_transient,

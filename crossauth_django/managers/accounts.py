@@ -17,8 +17,9 @@ from crossauth_django.fields import normalize_email
 from crossauth_django.managers import creation
 from crossauth_django.managers.attributes import complete
 from crossauth_django.managers.identifiers import to_pk
+from crossauth_django.managers.identities import attach
 from crossauth_django.managers.lookup import only_user, users_with_address
-from crossauth_django.managers.social import IdentityMethods, attach
+from crossauth_django.managers.social import IdentityMethods
 from crossauth_django.managers.transactions import in_transaction
 from crossauth_django.managers.users import has_record, username_field
 

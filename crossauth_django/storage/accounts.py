@@ -56,6 +56,10 @@ class AccountsStorage(AccountMethods[UserView]):
     It has no state: any number of instances may be used on any thread, and every method may
     be called on a running event loop. Reads and writes go to the databases that the
     routers choose for the user model.
+
+    Writes join a transaction that is open. Under ``ATOMIC_REQUESTS`` cross-auth 0.41 therefore
+    refuses to sign in with a cookie: ``on_commit`` would come after its answer. An
+    identity has one owner, so its ``allow_shared_connections`` stays off.
     """
 
     @off_loop

@@ -135,3 +135,13 @@ def test_connections_and_verified_addresses_go_with_the_user(account):
     VerifiedEmail.objects.create(user_id=account.user_id, email="a@example.org")
     account.user.delete()
     assert SocialAccount.objects.count() == VerifiedEmail.objects.count() == 0
+
+
+def test_names_leave_room_for_the_librarys_own_django_app():
+    # Its pilot may be installed beside.
+    assert SocialAccount._meta.app_label == "crossauth_django"
+    names = {
+        model._meta.get_field("user").remote_field.get_accessor_name()
+        for model in (SocialAccount, VerifiedEmail)
+    }
+    assert names == {"social_accounts", "crossauth_verified_email"}

@@ -107,6 +107,11 @@ else:
         }
     }
 
+# --- Sessions --------------------------------------------------------------------------------
+# Each browser that is signed in is a row: the account page lists them, and ends them at once.
+SESSION_ENGINE = "crossauth_django.sessions"
+CSRF_USE_SESSIONS = True
+
 # --- Providers -------------------------------------------------------------------------------
 # Any OpenID Connect issuer; "google" and "github" need no more than client_id and client_secret.
 # `manage.py demo` runs an issuer on your machine, and writes its address in here.

@@ -1,4 +1,4 @@
-"""The example's three pages."""
+"""The example's pages."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.contrib.auth.views import LoginView
-from django.views.generic import TemplateView
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.views.generic import TemplateView, View
 
+from crossauth_django import devices
 from crossauth_django.oauth.registry import list_providers
 from example_project import demo_account
 
@@ -37,4 +40,22 @@ class AccountView(LoginRequiredMixin, TemplateView):
             (labels.get(account.provider, account.provider), account)
             for account in self.request.user.social_accounts.all()
         ]
-        return super().get_context_data(connected=connected, **kwargs)
+        return super().get_context_data(
+            connected=connected,
+            devices=devices.list_sessions(self.request.user, request=self.request),
+            **kwargs,
+        )
+
+
+class EndDeviceView(LoginRequiredMixin, View):
+    """Ends one of the user's own sessions; another user's handle ends nothing."""
+
+    def post(self, request: HttpRequest, handle: str) -> HttpResponse:
+        devices.revoke(request.user, handle)
+        return redirect("account")
+
+
+class EndOtherDevicesView(LoginRequiredMixin, View):
+    def post(self, request: HttpRequest) -> HttpResponse:
+        devices.revoke_others(request)
+        return redirect("account")

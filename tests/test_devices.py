@@ -15,7 +15,7 @@ from crossauth_django.models import UserSession
 from crossauth_django.sessions import SessionStore
 from tests.accounts.conftest import make_user
 from tests.sessions import conftest
-from tests.sessions.conftest import PASSWORD, sign_in, whoami
+from tests.sessions.conftest import PASSWORD, run, sign_in, whoami
 
 site, browser = conftest.site, conftest.browser
 
@@ -275,8 +275,6 @@ def test_a_user_changed_without_signals_has_no_tokens(user, token, changes):
 
 
 def test_tokens_on_the_async_side(transactional_db):
-    import asyncio
-
     user = make_user("ann@example.org", PASSWORD)
     token = devices.issue_token(user, client_name="phone", max_age=timedelta(hours=1))
 
@@ -289,7 +287,7 @@ def test_tokens_on_the_async_side(transactional_db):
         answers.append(await client.get("/awhoami/"))
         return [answer.content.decode() for answer in answers]
 
-    assert asyncio.run(use()) == [str(user.pk), "", ""]
+    assert run(use()) == [str(user.pk), "", ""]
 
 
 def test_without_the_parser_browsers_have_no_names(user, browser, monkeypatch):

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 
 import pytest
@@ -17,7 +16,7 @@ from crossauth_django.models import UserSession
 from crossauth_django.sessions import SessionStore
 from tests.accounts.conftest import make_user
 from tests.sessions import conftest
-from tests.sessions.conftest import PASSWORD, sign_in, whoami
+from tests.sessions.conftest import PASSWORD, run, sign_in, whoami
 
 site, user, browser = conftest.site, conftest.user, conftest.browser
 
@@ -160,7 +159,7 @@ def test_on_the_async_side(transactional_db):
             (await client.get("/asecret/")).status_code,
         ]
 
-    assert asyncio.run(use()) == [403, b"True", 200]
+    assert run(use()) == [403, b"True", 200]
 
 
 def test_locked_is_an_error_with_its_time(browser, rf):

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Coroutine, Iterator
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.core.cache import caches
+from django.db import connections
 from django.test import Client
 
 from tests.accounts.conftest import make_user
@@ -60,6 +63,18 @@ def sign_in(user: Any, **fields: str) -> Client:
     )
     assert answer.status_code == 302, answer.content
     return client
+
+
+def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run it on a loop of its own, and close the connections of that loop's thread."""
+
+    async def closing() -> Any:
+        try:
+            return await coroutine
+        finally:
+            await sync_to_async(connections.close_all)()
+
+    return asyncio.run(closing())
 
 
 def whoami(client: Client) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 from datetime import timedelta
@@ -16,6 +15,7 @@ from django.utils import timezone
 from crossauth_django.models import UserSession
 from crossauth_django.sessions import SessionStore
 from tests.caches import aliases
+from tests.sessions.conftest import run
 
 KINDS = ("visitor", "table", "row")
 
@@ -360,7 +360,7 @@ def test_async_twins_do_the_same(session, transactional_db):
         assert (await new._aget_new_session_key()) != new.session_key
         await SessionStore.aclear_expired()
 
-    asyncio.run(use())
+    run(use())
 
 
 def test_async_save_after_a_delete_elsewhere_raises(session, transactional_db):
@@ -373,7 +373,7 @@ def test_async_save_after_a_delete_elsewhere_raises(session, transactional_db):
         with pytest.raises(UpdateError):
             await later.asave()
 
-    asyncio.run(use())
+    run(use())
 
 
 def test_what_is_at_rest_is_a_digest(session):

@@ -57,7 +57,10 @@ def measure(options, redis, postgres):
     guards = options.guards.split(",")
     results = {guard: {} for guard in guards}
     for guard in guards:
-        os.environ["BENCH_REDIS"], os.environ["BENCH_DATABASE"] = redis.url, postgres.url
+        os.environ["BENCH_REDIS"], os.environ["BENCH_DATABASE"] = (
+            redis.url,
+            postgres.url,
+        )
         create_database(postgres.url, guard)
         log(f"{guard}: 64 parallel guesses, {options.rounds} rounds")
         results[guard]["reached"] = burst(guard, options.rounds, redis.url)
@@ -164,7 +167,9 @@ def burst(guard, rounds, redis_url):
         with Redis.from_url(redis_url, db=9) as redis:
             for number in range(rounds):
                 wrong = f"wrong-{guard}-{number}"
-                together(64, lambda n=number, w=wrong: post(port, guard, f"user{n}", w, n))
+                together(
+                    64, lambda n=number, w=wrong: post(port, guard, f"user{n}", w, n)
+                )
                 reached.append(int(redis.get(f"hashed:{wrong}") or 0))
         return reached
     finally:

@@ -9,8 +9,6 @@ import sys
 import time
 from urllib.parse import urlencode
 
-from benchmarks.lockout_site import GUARD, REDIS, application
-
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.core.management import call_command
@@ -18,6 +16,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from redis import Redis
 from redis.connection import AbstractConnection
+
+from benchmarks.lockout_site import GUARD, REDIS, application
 
 sent = 0
 serial = 0
@@ -109,7 +109,11 @@ def memory(names: int) -> dict:
         before = redis.info("memory")["used_memory"]
         for number in range(names):
             # Four names an address: below every guard's limit.
-            sign_in(f"somebody{number}@example.org", "wrong", address_of(2**23 + number // 4))
+            sign_in(
+                f"somebody{number}@example.org",
+                "wrong",
+                address_of(2**23 + number // 4),
+            )
         return {"bytes": (redis.info("memory")["used_memory"] - before) / names}
 
 

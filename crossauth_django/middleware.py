@@ -79,7 +79,8 @@ class LockoutMiddleware:
                 await lockout.agive_back(attempt)
         except StoreUnavailableError as error:
             logger.warning("A right password stays counted: %s", error)
-        return _answered(request, found, response)
+        # A page's context processors may ask the database.
+        return await sync_to_async(_answered)(request, found, response)
 
     def process_template_response(
         self, request: HttpRequest, response: HttpResponse

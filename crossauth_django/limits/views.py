@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Container
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from asgiref.sync import iscoroutinefunction
+from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
@@ -84,7 +84,8 @@ def _limited(
                 return await view(request, *args, **kwargs)
             usage = await ause(action, request, limit, key)
             if usage is not None and not usage.is_allowed:
-                return _refused(request, usage)
+                # A page's context processors may ask the database.
+                return await sync_to_async(_refused)(request, usage)
             return _marked(await view(request, *args, **kwargs), usage)
 
         return awrapper  # type: ignore[return-value]

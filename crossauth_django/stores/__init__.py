@@ -72,17 +72,20 @@ def get_store(alias: str | None = None) -> Store:
         store = _new_store(alias)
         if found is not None:
             found[1].close()
-        _stores[alias] = (caches.settings[alias], store)
+        _stores[alias] = (_params(alias), store)
         return store
 
 
 def engine_of(alias: str | None = None) -> str | None:
     """Return ``"redis"``, ``"memory"`` or ``"portable"``; None for a backend that is refused.
 
-    Connects to nothing. Raise ``ImproperlyConfigured`` when there is no such alias, or its
-    backend cannot be imported.
+    Connects to nothing, and imports no driver for the backends that it knows by name. Raise
+    ``ImproperlyConfigured`` when there is no such alias, or its backend cannot be imported.
     """
     alias = conf.CROSSAUTH_CACHE_ALIAS if alias is None else alias
+    known = _ENGINES.get(_params(alias)["BACKEND"])
+    if known is not None:
+        return known
     for ancestor in backend_of(alias).__mro__:
         engine = _ENGINES.get(f"{ancestor.__module__}.{ancestor.__qualname__}")
         if engine is not None:
@@ -104,18 +107,23 @@ def joins_transactions(alias: str | None = None) -> bool:
 
 def backend_of(alias: str) -> type[BaseCache]:
     """Return the class behind ``CACHES[alias]``."""
-    params = caches.settings.get(alias)
-    if params is None:
-        raise ImproperlyConfigured(
-            f"CACHES has no {alias!r}, which CROSSAUTH_CACHE_ALIAS names."
-        )
+    path = _params(alias)["BACKEND"]
     try:
-        backend: type[BaseCache] = import_string(params["BACKEND"])
+        backend: type[BaseCache] = import_string(path)
     except ImportError as error:
         raise ImproperlyConfigured(
             f"CACHES[{alias!r}]['BACKEND'] cannot be imported: {error}"
         ) from error
     return backend
+
+
+def _params(alias: str) -> Mapping[str, Any]:
+    params: Mapping[str, Any] | None = caches.settings.get(alias)
+    if params is None:
+        raise ImproperlyConfigured(
+            f"CACHES has no {alias!r}, which CROSSAUTH_CACHE_ALIAS names."
+        )
+    return params
 
 
 def _new_store(alias: str) -> Store:
@@ -126,8 +134,13 @@ def _new_store(alias: str) -> Store:
             "cannot do two things as one. Point CROSSAUTH_CACHE_ALIAS at a Redis cache; "
             "memcached, the database, and LocMemCache within one process, work too."
         )
-    cache = caches.create_connection(alias)
-    return _engine_class(engine, cache)(alias, cache, caches.settings[alias])
+    try:
+        cache = caches.create_connection(alias)
+        return _engine_class(engine, cache)(alias, cache, _params(alias))
+    except ImportError as error:
+        raise ImproperlyConfigured(
+            f"The driver of CACHES[{alias!r}] is not installed: {error}"
+        ) from error
 
 
 def _engine_class(engine: str, cache: BaseCache) -> Callable[..., Store]:

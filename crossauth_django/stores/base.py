@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import base64
+import binascii
 import functools
 import hashlib
 import math
@@ -219,7 +219,7 @@ def decide(
 
 def _digest(data: bytes, size: int) -> str:
     digest = hashlib.sha256(data).digest()[:size]
-    return base64.urlsafe_b64encode(digest).decode("ascii")
+    return binascii.b2a_base64(digest, newline=False).decode("ascii")
 
 
 def _bytes(text: str) -> bytes:

@@ -19,6 +19,7 @@ from crossauth_django.exceptions import StoreUnavailableError
 Found: TypeAlias = "tuple[bytes, Any] | tuple[None, None]"
 
 _TIMEOUT_SECONDS = 5
+_READS = 10
 
 # A version that no entry has: they count from 1. (0 would mean "any" in the binary protocol.)
 _NO_VERSION = 2**62
@@ -86,17 +87,19 @@ class PyLibMCClient:
         ours = {"cas": True, "auto_eject": False, "buffer_requests": False}
         options["behaviors"] = {**options.get("behaviors", {}), **ours}
         self._client = cache._class(cache.client_servers, **options)  # noqa: SLF001
+        self._error = pylibmc.Error
         self.failures = (pylibmc.Error,)
         self._missing = pylibmc.NotFound
         self._too_big = pylibmc.TooBig
 
     def read(self, name: str) -> Found:
-        while True:
+        for _ in range(_READS):
             found: Found = self._client.gets(name)
-            # libmemcached also says this when the answer was lost, so ask in a way whose
-            # "not found" is the server's own.
+            # libmemcached says this also when the answer was lost, and now and then for an
+            # entry that is there; so ask in a way whose "not found" is the server's own.
             if found[0] is not None or self._is_missing(name):
                 return found
+        raise self._error("libmemcached does not see an entry that is there")
 
     def write(self, name: str, data: bytes, token: Any, exptime: int) -> bool:
         try:

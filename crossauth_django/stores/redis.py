@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.core.cache.backends.base import BaseCache
+from django.core.exceptions import ImproperlyConfigured
 
 from crossauth_django.exceptions import StoreUnavailableError
 from crossauth_django.stores.base import Reply, Step, Store, lifetime_ms
@@ -33,8 +34,16 @@ class RedisStore(Store):
 
     def __init__(self, alias: str, cache: BaseCache, params: Mapping[str, Any]) -> None:
         super().__init__(alias, cache)
+        if "ShardClient" in str(params.get("OPTIONS", {}).get("CLIENT_CLASS", "")):
+            raise ImproperlyConfigured(
+                f"CACHES[{alias!r}] shards by itself (ShardClient), so a step cannot span "
+                "keys. Use DefaultClient, SentinelClient or a Redis Cluster."
+            )
+        from redis import VERSION
         from redis.exceptions import NoScriptError, RedisError
 
+        # Before, a pool wanted to be told the command.
+        self._is_new_driver = VERSION >= (5, 3)
         self._no_script = NoScriptError
         self._failures = (RedisError, OSError)
 
@@ -115,8 +124,12 @@ class RedisStore(Store):
 
     def _call(self, *command: Any) -> Any:
         try:
-            # Bytes, also for a site whose own cache asks the driver to decode.
-            return self._client.execute_command(*command, NEVER_DECODE=True)
+            client = self._client
+            if self._is_new_driver and hasattr(client, "connection_pool"):
+                return _exchange(client.connection_pool, command)
+            # A cluster, whose client finds the node. Bytes, also for a site whose own cache
+            # asks the driver to decode.
+            return client.execute_command(*command, NEVER_DECODE=True)
         except self._failures as error:
             raise StoreUnavailableError(
                 f"CACHES[{self.alias!r}], {command[0]}: {error}"
@@ -137,6 +150,23 @@ class RedisStore(Store):
             # A cluster's client repeats on its own; what was only redirected it still follows.
             client.set_retry(_never_twice()["retry"])
         return client
+
+
+def _exchange(pool: Any, command: Sequence[Any]) -> Any:
+    """Send one command and read its answer, without what the driver measures meanwhile."""
+    from redis.exceptions import ResponseError
+
+    connection = pool.get_connection()
+    try:
+        connection.send_command(*command, check_health=False)
+        return connection.read_response(disable_decoding=True)
+    except ResponseError:
+        raise  # An answer like any other: the connection is in order.
+    except BaseException:
+        connection.disconnect()
+        raise
+    finally:
+        pool.release(connection)
 
 
 def _own_client(cache: Any) -> Any:

@@ -15,6 +15,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import OperationalError, models, router, transaction
 from django.dispatch import Signal
+from django.views.decorators.debug import sensitive_variables
 
 from crossauth_django import signals
 from crossauth_django.conf import conf
@@ -52,6 +53,7 @@ class SignedIn(NamedTuple):
     created: bool
 
 
+@sensitive_variables()
 def sign_in_identity(
     *,
     provider: str,
@@ -74,8 +76,9 @@ def sign_in_identity(
     somebody else may have made it. Otherwise it is a new user.
 
     Raise ``AccountLinkedError`` when the identity is connected without sign-in,
-    ``AccountNotLinkedError`` when it must not join the user who has the address, and
-    ``AccountInactiveError`` when the user is disabled.
+    ``AccountNotLinkedError`` when it must not join the user who has the address,
+    ``AccountInactiveError`` when the user is disabled, and ``EmailMissingError`` when a new
+    user needs an address and the provider gave none.
     """
     identity: SocialAccountCreate = {
         "user_id": None,
@@ -100,6 +103,7 @@ def sign_in_identity(
     raise AccountNotLinkedError("others changed the account all the time")
 
 
+@sensitive_variables()
 def link(user: Any, identity: SocialAccountCreate) -> SocialAccount:
     """Connect an identity to a signed-in user, and return the row.
 
@@ -264,7 +268,7 @@ def _refresh(
     """Store the latest tokens and profile; False when the connection signs nobody in now."""
     row = _rows(identity, using).filter(pk=account.pk, user_id=account.user_id)
     values = credentials(identity)
-    if identity["refresh_token"] is None:
+    if identity["refresh_token"] is None and conf.CROSSAUTH_STORE_PROVIDER_TOKENS:
         # Providers send it with the first consent only.
         del values["refresh_token"], values["refresh_token_expires_at"]
     if promote:

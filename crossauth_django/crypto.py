@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.views.decorators.debug import sensitive_variables
 
 from crossauth_django.conf import conf
 from crossauth_django.exceptions import EncryptionError
@@ -106,6 +107,7 @@ def _sealer(label: str, secret: str) -> MultiFernet:
     )
 
 
+@sensitive_variables()
 def _fernet() -> MultiFernet:
     from cryptography.fernet import Fernet, MultiFernet
 

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 from django.db import close_old_connections
+from django.views.decorators.debug import sensitive_variables
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,11 +40,19 @@ def off_loop(function: Callable[P, R]) -> Callable[P, R]:
     function is called as it is, on the caller's thread, connection and transaction.
     """
 
+    # The arguments may be provider tokens, which no error report must show.
+    @sensitive_variables("args", "kwargs")
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         if not is_loop_running():
             return function(*args, **kwargs)
-        return _run_on(_outer(), functools.partial(function, *args, **kwargs))
+
+        # Nor a functools.partial, whose repr has them in it.
+        @sensitive_variables("args", "kwargs")
+        def call() -> R:
+            return function(*args, **kwargs)
+
+        return _run_on(_outer(), call)
 
     return wrapper
 

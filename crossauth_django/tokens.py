@@ -14,6 +14,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import router
 from django.db.models import QuerySet
+from django.views.decorators.debug import sensitive_variables
 
 from crossauth_django.crypto import keyed_digest, new_secret, seal, unseal
 from crossauth_django.exceptions import EncryptionError, InvalidTokenError
@@ -36,6 +37,7 @@ class Redeemed:
     payload: dict[str, Any] = field(default_factory=dict)
 
 
+@sensitive_variables()
 def issue(purpose: str, user: AbstractBaseUser, ttl: timedelta, **payload: Any) -> str:
     """Return a new token of 43 URL-safe characters, good for one ``redeem`` within ``ttl``.
 
@@ -55,6 +57,7 @@ def issue(purpose: str, user: AbstractBaseUser, ttl: timedelta, **payload: Any) 
     return token
 
 
+@sensitive_variables()
 async def aissue(
     purpose: str, user: AbstractBaseUser, ttl: timedelta, **payload: Any
 ) -> str:
@@ -70,6 +73,7 @@ async def aissue(
     return token
 
 
+@sensitive_variables()
 def redeem(purpose: str, token: str) -> Redeemed:
     """Spend the token: exactly one of many callers, in any process, gets what it stood for.
 
@@ -80,11 +84,13 @@ def redeem(purpose: str, token: str) -> Redeemed:
     return _read(purpose, token, get_store().pop(_key(purpose, token)))
 
 
+@sensitive_variables()
 async def aredeem(purpose: str, token: str) -> Redeemed:
     """Do what ``redeem`` does, without blocking the event loop."""
     return await _aread(purpose, token, await get_store().apop(_key(purpose, token)))
 
 
+@sensitive_variables()
 def peek(purpose: str, token: str) -> Redeemed:
     """Return what ``redeem`` would, and change nothing.
 
@@ -94,6 +100,7 @@ def peek(purpose: str, token: str) -> Redeemed:
     return _read(purpose, token, get_store().get(_key(purpose, token)))
 
 
+@sensitive_variables()
 async def apeek(purpose: str, token: str) -> Redeemed:
     """Do what ``peek`` does, without blocking the event loop."""
     return await _aread(purpose, token, await get_store().aget(_key(purpose, token)))
@@ -151,6 +158,7 @@ def _read(purpose: str, token: str, sealed: str | None) -> Redeemed:
     return _redeemed(purpose, token, claims, generation, user)
 
 
+@sensitive_variables()
 async def _aread(purpose: str, token: str, sealed: str | None) -> Redeemed:
     claims = _claims(purpose, token, sealed)
     key = _generation_key(purpose, claims.database, claims.user_id)

@@ -6,6 +6,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from crossauth_django import crypto
 from crossauth_django.exceptions import EncryptionError
+from tests.reports import report_of
 
 OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
 
@@ -97,3 +98,10 @@ def test_what_is_sealed_survives_a_rotated_secret_key_with_its_fallback(settings
 def test_what_was_never_sealed_is_a_clear_error(sealed):
     with pytest.raises(EncryptionError):
         crypto.unseal("state", crypto.new_secret(), sealed)
+
+
+def test_no_error_report_shows_a_key(settings):
+    settings.CROSSAUTH_ENCRYPTION_KEYS = [NEW, "not a key"]
+    with pytest.raises(ImproperlyConfigured) as caught:
+        crypto.encrypt("a token")
+    assert NEW not in report_of(caught)

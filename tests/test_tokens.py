@@ -28,12 +28,18 @@ from crossauth_django.exceptions import InvalidTokenError, StoreUnavailableError
 from crossauth_django.stores import engine_of, get_store
 from tests.concurrency import Crew, run_together
 from tests.people import make_user
+from tests.reports import report_of
 
 HOUR = timedelta(hours=1)
 SHARED = [
     name for name in django_settings.CACHES if name != "default" and engine_of(name)
 ]
 ROUNDS = 50
+# Nothing listens there.
+GONE = {
+    "BACKEND": "django_redis.cache.RedisCache",
+    "LOCATION": "redis://127.0.0.1:1/0",
+}
 pytestmark = pytest.mark.django_db(
     transaction=True, databases=list(django_settings.DATABASES)
 )
@@ -274,13 +280,7 @@ def test_a_token_without_a_lifetime_is_a_mistake(user, ttl):
 
 
 def test_an_outage_is_not_an_invalid_token(user, settings):
-    settings.CACHES = {
-        **settings.CACHES,
-        "gone": {
-            "BACKEND": "django_redis.cache.RedisCache",
-            "LOCATION": "redis://127.0.0.1:1/0",
-        },
-    }
+    settings.CACHES = {**settings.CACHES, "gone": GONE}
     settings.CROSSAUTH_CACHE_ALIAS = "gone"
     for call in (
         lambda: tokens.issue("reset", user, HOUR),
@@ -289,6 +289,16 @@ def test_an_outage_is_not_an_invalid_token(user, settings):
     ):
         with pytest.raises(StoreUnavailableError):
             call()
+
+
+@pytest.mark.parametrize("spend", [tokens.redeem, tokens.peek])
+def test_no_error_report_shows_a_token(user, settings, spend):
+    settings.CACHES = {**settings.CACHES, "gone": GONE}
+    settings.CROSSAUTH_CACHE_ALIAS = "gone"
+    token = new_secret()
+    with pytest.raises(StoreUnavailableError) as caught:
+        spend("reset", token)
+    assert token not in report_of(caught)
 
 
 @pytest.mark.skipif("postgres" not in django_settings.DATABASES, reason="one database")

@@ -10,6 +10,7 @@ from asgiref.sync import sync_to_async
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.db import models, router
 from django.db.models.signals import class_prepared
+from django.views.decorators.debug import sensitive_variables
 
 from crossauth_django.conf import conf
 from crossauth_django.eventloop import off_loop
@@ -61,6 +62,7 @@ class AccountMethods(IdentityMethods, Generic[U]):
         return self._present(user) if user is not None and user.is_active else None
 
     @off_loop
+    @sensitive_variables()
     def create_user_with_identity(
         self, *, user: UserCreate, identity: Callable[[U], SocialAccountCreate]
     ) -> tuple[U, SocialAccount]:
@@ -141,6 +143,7 @@ class AccountsManager(AccountMethods[M], BaseUserManager[M]):
         return normalize_email(email or "")
 
     @off_loop
+    @sensitive_variables("args", "fields", "password")
     def create_user(
         self,
         *args: Any,

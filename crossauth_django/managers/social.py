@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import models, transaction
+from django.views.decorators.debug import sensitive_variables
 
 from crossauth_django.eventloop import is_loop_running, off_loop
 from crossauth_django.exceptions import AccountMissingError
@@ -104,6 +105,7 @@ class IdentityMethods:
         )
 
     @off_loop
+    @sensitive_variables()
     def create_social_account(
         self,
         *,
@@ -154,6 +156,7 @@ class IdentityMethods:
         return in_transaction(work, using=using)
 
     @off_loop
+    @sensitive_variables()
     def update_social_account(
         self,
         social_account_id: Any,

@@ -102,6 +102,7 @@ class ProviderSession:
             )
         return _tokens(answer)
 
+    @sensitive_variables()
     def get_json(self, url: str, kind: type[T]) -> T:
         """Return the JSON object (``dict``) or array (``list``) at ``url``."""
         with _failures_named():

@@ -68,6 +68,7 @@ class AuthorizationResponse:
         return cls(**known)
 
 
+@sensitive_variables()
 def begin(provider: str, *, redirect_uri: str, next_path: str | None = None) -> Attempt:
     """Remember a new attempt for ``CROSSAUTH_OAUTH_STATE_TTL``."""
     attempt = Attempt(

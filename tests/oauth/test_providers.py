@@ -127,6 +127,9 @@ def test_tokens_are_kept_only_when_asked_and_encrypted(site, provider):
         row = repr(cursor.fetchall())
     assert account.access_token not in row
     assert "a refresh token" not in row
+    site.CROSSAUTH_STORE_PROVIDER_TOKENS = False
+    account = signed_in(Client(), provider, "acme")
+    assert (account.access_token, account.refresh_token) == (None, None)
 
 
 # Google

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import time_machine
+from cryptography.fernet import Fernet
 from django.contrib.auth import get_user
 from django.core.cache import caches
-from django.test import Client, RequestFactory
-from django.views.debug import ExceptionReporter
+from django.test import Client
 
 from crossauth_django.stores import get_store
 from tests.concurrency import run_together
@@ -21,6 +21,7 @@ from tests.oauth.browser import (
     start,
     use_cache,
 )
+from tests.reports import report_of
 
 pytestmark = pytest.mark.django_db
 
@@ -148,18 +149,17 @@ def create_nobody(**kwargs: Any) -> Any:
 
 def test_an_error_report_shows_no_secret_of_a_sign_in(client, site, provider):
     site.CROSSAUTH_CREATE_USER = "tests.oauth.test_state.create_nobody"
+    site.CROSSAUTH_STORE_PROVIDER_TOKENS = True
+    site.CROSSAUTH_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
+    provider.token = {"refresh_token": "a refresh token"}
     answer = provider.authorize(start(client)["Location"])
     [cookie] = client.cookies.values()
     location = post_back(Client(), answer)["Location"]
     with pytest.raises(RuntimeError) as caught:
         client.get(location, secure=True)
-    request = RequestFactory().get("/")
-    trace = caught.value, caught.tb
-    report = ExceptionReporter(request, caught.type, *trace).get_traceback_html()
+    report = report_of(caught)
     [form] = [r.form for r in provider.requests if r.path == "/token"]
     secrets = [cookie.value, answer["state"], answer["code"], form["code_verifier"]]
-    secrets += provider._access_tokens
-    assert "create_nobody" in report
-    # Frames of the test and of its client know everything.
-    ours = report[report.index("crossauth_django/oauth/flow.py") :]
-    assert [secret for secret in secrets if secret in ours] == []
+    secrets += [*provider._access_tokens, "a refresh token"]
+    assert "in make_by_factory: " in report
+    assert [secret for secret in secrets if secret in report] == []

@@ -6,6 +6,7 @@ CrossAuthError
 │   ├── AccountLinkedError     the identity has another owner
 │   ├── AccountNotLinkedError  the address belongs to somebody, or to several
 │   ├── AccountInactiveError   the user is disabled
+│   ├── EmailMissingError      a user needs an address, and there is none to use
 │   └── AccountMissingError    no such user or connection (also a ValueError)
 ├── InvalidTokenError          unknown, used, expired or forged
 ├── InvalidCursorError         a page cursor that was not ours (also a ValueError)
@@ -61,6 +62,12 @@ class AccountInactiveError(AccountError):
     """The user is disabled (``is_active`` is False)."""
 
     code = "account_inactive"
+
+
+class EmailMissingError(AccountError):
+    """A new user needs an address, and there is none, or none that the column can hold."""
+
+    code = "email_missing"
 
 
 class AccountMissingError(AccountError, ValueError):

@@ -230,14 +230,15 @@ def _status(error: CrossAuthError) -> int:
 _NOT_NOW = _("Signing in is not possible at the moment. Please try again in a minute.")
 _DECLINED = _("The sign-in was cancelled.")
 _MESSAGES = {
-    "account_error": _(
-        "This site needs your e-mail address, and got none that it could use."
-    ),
     "account_already_linked": _("This account is connected to somebody else here."),
     "account_inactive": _("This account has been disabled."),
     "account_not_linked": _(
         "An account with your e-mail address exists here. Sign in to it the way you "
         "usually do."
+    ),
+    "email_missing": _(
+        "This site needs an e-mail address, and got none from there that it could use. "
+        "Allow it to see your address, and start again."
     ),
     "invalid_state": _(
         "This sign-in has expired, was already finished, or was begun in another "

@@ -13,9 +13,14 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.template import Context, RequestContext, Template
 from django.test import AsyncClient, Client, RequestFactory
-from django.utils.functional import Promise
+from django.utils.functional import Promise, lazystr
 
 from crossauth_django import views
+from crossauth_django.exceptions import (
+    AccountError,
+    AccountMissingError,
+    EmailMissingError,
+)
 from tests.accounts.conftest import make_user
 from tests.oauth.browser import come_back, sign_in, start
 from tests.services import free_port
@@ -248,6 +253,23 @@ def test_the_page_says_what_to_do_and_where(client, site, provider):
     assert "invalid_state" in page
 
 
+def need_address(**kwargs: Any) -> Any:
+    raise EmailMissingError("a project may say so too")
+
+
+def test_who_has_no_address_is_told_what_is_missing(client, site, provider):
+    site.CROSSAUTH_CREATE_USER = "tests.test_views.need_address"
+    response = sign_in(client, provider)
+    assert (response.status_code, response.context["code"]) == (403, "email_missing")
+    assert "Allow it to see your address" in response.content.decode()
+
+
+def test_every_error_of_the_accounts_has_a_text():
+    kinds = AccountError.__subclasses__()
+    without_a_visitor = {AccountMissingError}
+    assert {kind.code for kind in {*kinds} - without_a_visitor} <= set(views._MESSAGES)
+
+
 def test_every_text_can_be_translated():
     assert all(isinstance(text, Promise) for text in views._MESSAGES.values())
 
@@ -326,6 +348,15 @@ def test_a_button_leads_where_the_visitor_wanted_to_go(site, how):
 
 def test_a_button_leads_to_no_other_site(site):
     assert "evil" not in buttons(site, "/?next=//evil.example/")
+
+
+@pytest.mark.parametrize("article", [object(), 5, ["/a/"]])
+def test_a_page_may_call_something_else_next(site, article):
+    assert 'name="next"' not in buttons(site, next=article)
+
+
+def test_next_may_be_lazy(site):
+    assert buttons(site, next=lazystr("/a/")).count('value="/a/"') == 4
 
 
 def test_buttons_need_no_request(site):

@@ -12,7 +12,7 @@ from django.db import IntegrityError, models, transaction
 from django.utils.module_loading import import_string
 
 from crossauth_django.conf import conf
-from crossauth_django.exceptions import AccountError, AccountNotLinkedError
+from crossauth_django.exceptions import AccountNotLinkedError, EmailMissingError
 from crossauth_django.fields import normalize_email
 from crossauth_django.managers.lookup import is_address, users_with_address
 from crossauth_django.managers.refusals import refusal
@@ -56,13 +56,13 @@ def create(
 
 
 def clean_address(model: type[AbstractBaseUser], email: str | None) -> str | None:
-    """Return the normalised address; raise ``AccountError`` when a needed one is missing."""
+    """Return the normalised address; raise ``EmailMissingError`` where one is needed."""
     cleaned = normalize_email(email or "")
     if is_address(model, cleaned):
         return cleaned
     field = email_field(model)
     if cleaned or not (field.blank or field.null):
-        raise refusal(AccountError, "there is no usable address")
+        raise refusal(EmailMissingError, "there is no usable address")
     return None
 
 

@@ -27,6 +27,6 @@ def crossauth_providers(context: Context) -> dict[str, Any]:
         wanted = request.GET.get(REDIRECT_FIELD_NAME)
     return {
         "providers": registry.list_providers(),
-        "next": same_origin_path(wanted),
-        "csrf_token": context.get("csrf_token"),
+        # A page may call anything "next", its next article for example.
+        "next": None if wanted is None else same_origin_path(str(wanted)),
     }

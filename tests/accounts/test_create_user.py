@@ -7,9 +7,9 @@ from django.contrib.auth import get_user_model
 from django.db import IntegrityError, transaction
 
 from crossauth_django.exceptions import (
-    AccountError,
     AccountLinkedError,
     AccountNotLinkedError,
+    EmailMissingError,
 )
 from crossauth_django.models import SocialAccount
 from tests.accounts.conftest import (
@@ -110,7 +110,7 @@ def test_missing_address_is_an_error_where_the_model_needs_one(storage, email):
         user = storage.create_user(**user_create(email))
         assert user.email in {None, ""}
     else:
-        with pytest.raises(AccountError):
+        with pytest.raises(EmailMissingError):
             storage.create_user(**user_create(email))
 
 

@@ -12,11 +12,11 @@ from django.test import TestCase
 
 from crossauth_django import accounts, signals
 from crossauth_django.exceptions import (
-    AccountError,
     AccountInactiveError,
     AccountLinkedError,
     AccountMissingError,
     AccountNotLinkedError,
+    EmailMissingError,
 )
 from crossauth_django.models import SocialAccount
 from crossauth_django.storage import AccountsStorage
@@ -196,7 +196,7 @@ def test_provider_without_an_address(email):
         assert signed_in.created
         assert sign_in(email=email).user == signed_in.user
     else:
-        with pytest.raises(AccountError):
+        with pytest.raises(EmailMissingError):
             sign_in(email=email)
 
 

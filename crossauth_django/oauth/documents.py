@@ -60,7 +60,9 @@ def _stored(url: str) -> dict[str, Any] | None:
     stored = get_store().get(_key(url)) or ""
     signature, _, text = stored.partition(" ")
     # Who can write to the cache must not get to name our token endpoint.
-    if not hmac.compare_digest(signature, _signature(url, text)):
+    expected = _signature(url, text).encode("ascii")
+    # As bytes: text that is not ASCII cannot be compared, and would be an error of ours.
+    if not hmac.compare_digest(signature.encode("utf-8", "replace"), expected):
         return None
     document: dict[str, Any] = json.loads(text)
     return document

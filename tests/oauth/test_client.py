@@ -273,6 +273,8 @@ def exchanged(provider: Provider) -> Tokens:
         (["client_secret_basic"], True),
         (["client_secret_basic", "client_secret_post"], False),
         (["client_secret_post"], False),
+        ("client_secret_post", True),  # not a list, so nothing is announced
+        (7, True),
     ],
 )
 def test_the_secret_goes_where_the_provider_wants_it(

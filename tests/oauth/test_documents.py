@@ -71,7 +71,7 @@ def test_all_workers_share_one_copy(site, provider, alias):
 def test_what_somebody_else_wrote_into_the_store_is_fetched_anew(provider):
     right = fetch(provider)
     url = f"oauth:document:{provider.issuer}/jwks"
-    for forged in ('{"keys": []}', f"{'0' * 64} {{}}", "", " "):
+    for forged in ('{"keys": []}', f"{'0' * 64} {{}}", "", " ", "é {}"):
         get_store().set(url, forged, 60)
         assert fetch(provider) == right
 

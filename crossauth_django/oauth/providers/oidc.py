@@ -48,7 +48,8 @@ class OIDCProvider(Provider):
             ),
             # Basic is what Discovery section 3 assumes when nothing is announced. Servers
             # disagree on how it is encoded, so it is not used where the body is welcome.
-            basic_auth="client_secret_post" not in (methods or ()),
+            basic_auth=not isinstance(methods, list)
+            or "client_secret_post" not in methods,
         )
 
     def authorization_params(self, *, nonce: str) -> dict[str, str]:

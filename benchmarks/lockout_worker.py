@@ -9,6 +9,10 @@ import sys
 import time
 from urllib.parse import urlencode
 
+# It configures Django, so it comes before what is imported from there.
+from benchmarks.lockout_site import GUARD, REDIS, application
+
+# isort: split
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.core.management import call_command
@@ -16,8 +20,6 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from redis import Redis
 from redis.connection import AbstractConnection
-
-from benchmarks.lockout_site import GUARD, REDIS, application
 
 sent = 0
 serial = 0

@@ -44,6 +44,8 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "crossauth_django.middleware.LockoutMiddleware",
 ]
+# Django 6.1 asks for it; 5.2 and 6.0 do not look.
+MAILERS = {"default": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"}}
 AUTHENTICATION_BACKENDS = [
     "crossauth_django.backends.LockoutBackend",
     "django.contrib.auth.backends.ModelBackend",

@@ -4,6 +4,7 @@ import re
 import signal
 from typing import Any
 
+import django
 import pytest
 from django.contrib.auth import get_user_model
 from django.core import mail
@@ -133,8 +134,13 @@ def test_without_a_base_url_the_request_tells_it(mailing, client, clock):
 
 
 def test_a_mail_server_that_is_down_is_logged(mailing, client, clock, caplog):
-    mailing.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-    mailing.EMAIL_PORT = 1
+    smtp = "django.core.mail.backends.smtp.EmailBackend"
+    if django.VERSION >= (6, 1):
+        mailing.MAILERS = {
+            "default": {"BACKEND": smtp, "OPTIONS": {"host": "127.0.0.1", "port": 1}}
+        }
+    else:
+        mailing.EMAIL_BACKEND, mailing.EMAIL_PORT = smtp, 1
     guesses(client, clock)
     assert "No link to end a lock was mailed" in caplog.text
 

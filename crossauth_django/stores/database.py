@@ -132,6 +132,9 @@ class DatabaseStore(Store):
 def _stands_apart(connection: BaseDatabaseWrapper) -> bool:
     if connection.vendor == "sqlite":
         return False
+    if connection.connection is None:
+        # Not connected yet, and asking for more would connect.
+        return not connection.settings_dict["AUTOCOMMIT"]
     return connection.in_atomic_block or not connection.get_autocommit()
 
 

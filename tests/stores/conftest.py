@@ -17,7 +17,7 @@ from crossauth_django.stores import Store, engine_of, get_store
 
 
 def _database(name: str) -> Any:
-    mark = pytest.mark.django_db(transaction=True, databases=[name])
+    mark = pytest.mark.django_db(transaction=True, databases=["default", name])
     return pytest.param(f"database_{name}", marks=mark)
 
 

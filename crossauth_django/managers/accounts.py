@@ -133,11 +133,6 @@ class AccountsManager(AccountMethods[M], BaseUserManager[M]):
     that can be read.
     """
 
-    def contribute_to_class(self, cls: type[models.Model], name: str) -> None:
-        super().contribute_to_class(cls, name)
-        # Not now: fields further down in the class body are still to come.
-        class_prepared.connect(_complete, sender=cls)
-
     @classmethod
     def normalize_email(cls, email: str | None) -> str:
         return normalize_email(email or "")
@@ -245,5 +240,11 @@ def with_record(users: models.QuerySet[Any]) -> models.QuerySet[Any]:
     return loaded
 
 
-def _complete(sender: type[AbstractBaseUser], **kwargs: Any) -> None:
-    complete(sender)
+def _complete(sender: type[models.Model], **kwargs: Any) -> None:
+    # Not in contribute_to_class(): fields further down in the class body would still be missing,
+    # and a manager that is inherited from an abstract model is not contributed again.
+    if any(isinstance(manager, AccountsManager) for manager in sender._meta.managers):
+        complete(sender)
+
+
+class_prepared.connect(_complete)

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 import time_machine
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 
 from crossauth_django.exceptions import AccountLinkedError, AccountMissingError
 from crossauth_django.models import SocialAccount
@@ -138,6 +138,14 @@ def test_refused_connection_leaves_an_outer_transaction_usable(storage):
             connect(storage, other)
         connect(storage, other, provider_user_id="2")
     assert SocialAccount.objects.count() == 2
+
+
+def test_unrelated_integrity_error_propagates(storage):
+    user = make_user()
+    with transaction.atomic():
+        with pytest.raises(IntegrityError):
+            connect(storage, user, is_login_method=None)
+        assert SocialAccount.objects.count() == 0
 
 
 def test_unknown_fields_are_refused(storage):

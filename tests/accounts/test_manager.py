@@ -8,10 +8,14 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth import authenticate, get_user_model
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.management import call_command
+from django.db import models
+from django.test.utils import isolate_apps
 
 from crossauth_django.exceptions import AccountNotLinkedError
 from crossauth_django.managers import AccountsManager
+from crossauth_django.managers.attributes import Attribute
 from tests.accounts.conftest import has_username, make_user, only_where
 
 pytestmark = pytest.mark.django_db
@@ -128,6 +132,28 @@ def test_manager_of_a_related_object_is_a_storage_too():
     assert group.user_set.find_user_by_email("ada@example.org") is None
     group.user_set.add(user)
     assert group.user_set.find_user_by_email("ADA@example.org") == user
+
+
+@isolate_apps("crossauth_django")
+def test_model_below_an_abstract_one_has_the_protocol_too():
+    class Base(AbstractBaseUser):
+        email = models.EmailField(unique=True)
+        objects = AccountsManager()
+        USERNAME_FIELD = "email"
+
+        class Meta:
+            app_label = "crossauth_django"
+            abstract = True
+
+    class Person(Base):
+        class Meta:
+            app_label = "crossauth_django"
+
+    person = Person(email="ada@example.org")
+    assert person.hashed_password is None
+    assert not person.has_usable_password
+    assert Person.hashed_password is not None
+    assert isinstance(Person.email_verified, Attribute)
 
 
 @where_ours

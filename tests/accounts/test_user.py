@@ -202,3 +202,4 @@ def test_two_looks_at_one_user_are_equal(storage):
     again = storage.find_user_by_id(user.id)
     assert again == user
     assert hash(again) == hash(user)
+    assert again != user.id

@@ -20,6 +20,9 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import NamedTuple, TypeVar
 
+from django.utils.crypto import constant_time_compare
+
+from crossauth_django import crypto
 from crossauth_django.conf import conf
 from crossauth_django.exceptions import StoreUnavailableError
 from crossauth_django.stores import Outcome, Step, Store, Write, engine_of, get_store
@@ -56,11 +59,13 @@ class Copy(NamedTuple):
     version: int
     text: str
 
-    def dump(self) -> str:
-        return (
-            f"{self.mark}{self.seen:.3f}|{self.created:.3f}|{self.ends:.3f}"
+    def dump(self, digest: str) -> str:
+        """Return what is stored, signed: who writes to the cache cannot make sessions up."""
+        body = (
+            f"{self.seen:.3f}|{self.created:.3f}|{self.ends:.3f}"
             f"|{self.version}|{self.text}"
         )
+        return f"{self.mark}{_signature(self.kind, digest, body)}|{body}"
 
     @property
     def mark(self) -> str:
@@ -68,8 +73,17 @@ class Copy(NamedTuple):
         return f"{self.kind}{self.nonce}|"
 
     @classmethod
-    def parse(cls, value: str) -> Copy:
-        nonce, seen, created, ends, version, text = value[1:].split("|", 5)
+    def parse(cls, digest: str, value: str) -> Copy | None:
+        """Read what is stored; None for a mark without a copy, and for what others have made.
+
+        Copies that were signed with an earlier ``SECRET_KEY`` are made anew from their rows.
+        """
+        if value[:1] not in (ROW, VISITOR):
+            return None
+        nonce, signature, body = value[1:].split("|", 2)
+        if not constant_time_compare(signature, _signature(value[0], digest, body)):
+            return None
+        seen, created, ends, version, text = body.split("|", 4)
         times = float(seen), float(created), float(ends)
         return cls(value[0], nonce, *times, int(version), text)
 
@@ -142,7 +156,7 @@ class Copies:
 
     def add_visitor(self, digest: str, copy: Copy, ttl: float) -> bool:
         """Begin a session without a row; False when the key is taken. May raise."""
-        return self._reach(lambda: self.store.add(_key(digest), copy.dump(), ttl))
+        return self._reach(lambda: self.store.add(_key(digest), copy.dump(digest), ttl))
 
     def replace_visitor(self, digest: str, copy: Copy, ttl: float) -> bool:
         """Write a session without a row; False when it has ended. May raise."""
@@ -173,7 +187,7 @@ class Copies:
         self, digest: str, mark: str, copy: Copy, ttl: float, forgotten: str
     ) -> bool:
         ttl_ms = max(1, int(ttl * 1000))
-        args = (mark, copy.dump(), ttl_ms, forgotten)
+        args = (mark, copy.dump(digest), ttl_ms, forgotten)
         return self.store.step(SWAP, [_key(digest)], args) == [1]
 
     def _read(
@@ -241,6 +255,11 @@ def get_copies() -> Copies:
 
 def _key(digest: str) -> str:
     return f"session:{digest}"
+
+
+def _signature(kind: str, digest: str, body: str) -> str:
+    # 128 bits of it.
+    return crypto.keyed_digest("session", f"{kind}|{digest}|{body}")[:32]
 
 
 def _nonce() -> str:

@@ -7,6 +7,7 @@ alone, unless ``CROSSAUTH_ANONYMOUS_SESSIONS`` says ``"table"`` or the cache doe
 
 from __future__ import annotations
 
+import base64
 import functools
 import re
 import time
@@ -22,7 +23,6 @@ from crossauth_django import crypto
 from crossauth_django.conf import conf
 from crossauth_django.exceptions import StoreUnavailableError
 from crossauth_django.managers.copies import (
-    LEASE,
     MOVED,
     NO_MARK,
     ROW,
@@ -222,8 +222,9 @@ class SessionStore(SessionBase):
         self._is_moved = value == MOVED
         if self._is_moved:
             return None
-        if value is not None and value[0] != LEASE:
-            return self._accept(digest, Copy.parse(value))
+        copy = None if value is None else Copy.parse(digest, value)
+        if copy is not None:
+            return self._accept(digest, copy, self._open(copy.text))
         row = UserSession.objects.of(digest)
         if row is None:
             return self._move_in(digest)
@@ -234,13 +235,15 @@ class SessionStore(SessionBase):
         return data
 
     def _accept_row(self, digest: str, row: UserSession) -> dict[str, Any] | None:
-        return (
-            None if row.revoked_at is not None else self._accept(digest, copy_of(row))
-        )
+        if row.revoked_at is not None:
+            return None
+        data = self.decode(row.data)
+        return self._accept(digest, copy_of(row, self._close(data)), data)
 
-    def _accept(self, digest: str, copy: Copy) -> dict[str, Any] | None:
+    def _accept(
+        self, digest: str, copy: Copy, data: dict[str, Any]
+    ) -> dict[str, Any] | None:
         """Return the data unless the time is over; write the activity when it is due."""
-        data: dict[str, Any] = self.decode(copy.text)
         now = time.time()
         if now > end_of(copy, data):
             return None
@@ -255,8 +258,8 @@ class SessionStore(SessionBase):
         row = UserSession.objects.of(digest)
         if row is None or row.revoked_at is not None:
             return None
-        self._found = copy_of(row)
         data = self.decode(row.data)
+        self._found = copy_of(row, self._close(data))
         return data if now <= end_of(self._found, data) else None
 
     def _touch(self, digest: str, copy: Copy, data: dict[str, Any]) -> bool:
@@ -295,8 +298,9 @@ class SessionStore(SessionBase):
         mark = get_copies().lease(digest)
         row = None if mark is None else UserSession.objects.of(digest)
         if mark is not None and row is not None and row.revoked_at is None:
-            copy = copy_of(row)
-            ttl = end_of(copy, self.decode(copy.text)) - time.time()
+            data = self.decode(row.data)
+            copy = copy_of(row, self._close(data))
+            ttl = end_of(copy, data) - time.time()
             self._found = get_copies().put(digest, mark, copy, ttl)
 
     def _move_in(self, digest: str) -> dict[str, Any] | None:
@@ -445,13 +449,13 @@ class SessionStore(SessionBase):
         if SESSION_KEY in data:
             ends = min(ends, created + timeouts(data)[1].total_seconds())
         version = to_version(from_seconds(now))
-        return Copy(VISITOR, "", now, created, ends, version, self.encode(data))
+        return Copy(VISITOR, "", now, created, ends, version, self._close(data))
 
     def _values(self, copy: Copy, data: dict[str, Any]) -> dict[str, Any]:
         moment = from_seconds(copy.seen)
         return {
             "user_id": to_pk(get_user_model(), data.get(SESSION_KEY)),
-            "data": copy.text,
+            "data": self.encode(data),
             "updated_at": moment,
             "changed_at": from_version(copy.version),
             "last_active_at": moment,
@@ -467,6 +471,18 @@ class SessionStore(SessionBase):
             values.update(self._client or {})
             self._client = self._prints = None
         return values
+
+    def _close(self, data: dict[str, Any]) -> str:
+        """Return the data as a copy carries them: the copy as a whole is signed."""
+        return base64.b64encode(self.serializer().dumps(data)).decode("ascii")
+
+    def _open(self, text: str) -> dict[str, Any]:
+        try:
+            data: dict[str, Any] = self.serializer().loads(base64.b64decode(text))
+        except ValueError:
+            # Written before SESSION_SERIALIZER was changed.
+            return {}
+        return data
 
     def _get_new_session_key(self) -> str:
         return crypto.new_secret()

@@ -42,7 +42,7 @@ def end_of(copy: Copy, data: dict[str, Any]) -> float:
     )
 
 
-def copy_of(row: UserSession) -> Copy:
+def copy_of(row: UserSession, text: str) -> Copy:
     """Return a row as a copy that nobody has put into the cache yet."""
     return Copy(
         kind=ROW,
@@ -51,5 +51,5 @@ def copy_of(row: UserSession) -> Copy:
         created=to_seconds(row.created_at),
         ends=to_seconds(row.ends_at or row.expires_at),
         version=to_version(row.changed_at),
-        text=row.data,
+        text=text,
     )

@@ -79,7 +79,7 @@ def list_sessions(
     current = _session_of(request)
     digest = None if current is None else current.digest
     # Without the data, and without making a row of each.
-    return [_device(*values, digest) for values in rows.values_list(*_COLUMNS)]
+    return [_device(digest, *values) for values in rows.values_list(*_COLUMNS)]
 
 
 def revoke(
@@ -174,6 +174,7 @@ def client_of(user_agent: str | None, address: str) -> dict[str, Any]:
 
 
 def _device(
+    current: str | None,
     pk: Any,
     kind: str,
     token_hash: str,
@@ -186,16 +187,23 @@ def _device(
     ends_at: datetime | None,
     ended_at: datetime | None,
     end_reason: str,
-    current: str | None,
 ) -> Device:
     if ended_at is None and utc_now() > expires_at:
         ended_at = expires_at
         is_absolute = ends_at is not None and expires_at >= ends_at
         end_reason = "session_absolute_timeout" if is_absolute else "session_timeout"
     return Device(
-        *(str(pk), kind, token_hash == current),
-        *(client_name or "", user_agent or "", address or ""),
-        *(created_at, last_active_at, expires_at, ended_at, end_reason),
+        handle=str(pk),
+        kind=kind,
+        is_current=token_hash == current,
+        client_name=client_name or "",
+        user_agent=user_agent or "",
+        address=address or "",
+        created_at=created_at,
+        last_active_at=last_active_at,
+        expires_at=expires_at,
+        ended_at=ended_at,
+        end_reason=end_reason,
     )
 
 

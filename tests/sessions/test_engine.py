@@ -310,7 +310,8 @@ class PrefixSerializer:
         return b"prefix" + json.dumps(value).encode()
 
     def loads(self, data):
-        assert data.startswith(b"prefix")
+        if not data.startswith(b"prefix"):
+            raise ValueError("not ours")
         return json.loads(data[6:])
 
 

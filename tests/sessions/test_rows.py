@@ -239,3 +239,54 @@ def test_a_client_without_headers_has_empty_ones(user):
     Client().force_login(user)
     (device,) = devices.list_sessions(user)
     assert (device.user_agent, device.address) == ("", "")
+
+
+# What stands in the cache.
+
+
+def stored(session):
+    return get_copies().store.get(f"session:{session.digest}")
+
+
+def test_a_copy_that_somebody_else_wrote_is_not_believed(session):
+    copies, value = get_copies(), stored(session)
+    copies.store.set(f"session:{session.digest}", value[:-8] + "AAAAAAA=")
+    assert again(session)[SESSION_KEY]
+    # Nor is that of another session.
+    other = SessionStore("b" * 43)
+    copies.store.set(f"session:{other.digest}", value)
+    assert other.load() == {}
+
+
+def test_a_copy_that_was_signed_with_another_key_is_made_anew(session, settings):
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another key, long enough for every algorithm in use here"
+    assert again(session)[SESSION_KEY]
+
+
+def test_data_of_another_serializer_are_empty(session, settings):
+    settings.SESSION_SERIALIZER = "tests.sessions.test_engine.PrefixSerializer"
+    assert again(session).load() == {}
+
+
+def test_without_a_shared_cache_rows_are_read_each_time(session, settings):
+    settings.CROSSAUTH_CACHE_ALIAS = "default"
+    assert again(session)[SESSION_KEY]
+    assert stored(session) is None
+    session = again(session)
+    session["a"] = 1
+    session.save()
+    assert again(session)["a"] == 1
+    assert stored(session) is None
+
+
+def test_a_visitors_session_that_has_a_row_by_now_is_not_written(session, settings):
+    visitor = SessionStore()
+    visitor["a"] = 1
+    visitor.save()
+    parallel = again(visitor)
+    parallel["b"] = 2
+    visitor[SESSION_KEY] = session[SESSION_KEY]
+    visitor.save()
+    with pytest.raises(UpdateError):
+        parallel.save()

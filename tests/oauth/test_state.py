@@ -134,6 +134,14 @@ def test_a_dump_of_the_store_holds_no_secret_of_a_sign_in(client, site, provider
     assert "/private/" not in dump
 
 
+@pytest.mark.parametrize("name", ["state", "code", "iss", "error"])
+def test_no_parameter_is_longer_than_an_honest_one(client, site, provider, name):
+    answer = provider.authorize(start(client)["Location"])
+    assert refused(come_back(client, {**answer, name: "x" * 4097}))
+    assert provider.asked("/token") == 0
+    assert come_back(client, answer).status_code == 302
+
+
 def test_what_somebody_else_wrote_into_the_store_is_not_believed(
     client, site, provider
 ):

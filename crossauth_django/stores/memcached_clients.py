@@ -93,10 +93,13 @@ class PyLibMCClient:
         self._too_big = pylibmc.TooBig
 
     def read(self, name: str) -> Found:
+        # pylibmc 1.6 frees the bytes that it makes of a string before libmemcached sends them,
+        # and another thread's key may stand there by then; bytes of ours outlive the call.
+        key = name.encode()
         for _ in range(_READS):
-            found: Found = self._client.gets(name)
-            # libmemcached says this also when the answer was lost, and now and then for an
-            # entry that is there; so ask in a way whose "not found" is the server's own.
+            found: Found = self._client.gets(key)
+            # libmemcached says this also when the answer was lost, so ask in a way whose
+            # "not found" is the server's own. Somebody may add the entry in between.
             if found[0] is not None or self._is_missing(name):
                 return found
         raise self._error("libmemcached does not see an entry that is there")

@@ -301,6 +301,13 @@ def test_public_documents_are_asked_for_without_the_token(client, site, provider
     assert "authorization" not in request.headers
 
 
+def test_no_answer_is_asked_for_in_a_compressed_form(client, site, provider):
+    # A few kilobytes may unpack to gigabytes, and nothing here unpacks.
+    sign_in(client, provider)
+    encodings = {request.headers["accept-encoding"] for request in provider.requests}
+    assert encodings == {"identity"}
+
+
 def test_netrc_adds_nothing(client, site, provider, monkeypatch, tmp_path):
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login root password stolen\n")

@@ -89,6 +89,10 @@ class Crew:
             pipe.close()
         for process in self._processes:
             process.join(30)
+            if process.is_alive():
+                # It hangs in a test that has failed; its name is in the report.
+                process.kill()
+                process.join()
             process.close()
 
 

@@ -11,6 +11,7 @@ from django.core.cache import caches
 from django.test import Client
 
 from crossauth_django import devices
+from crossauth_django.managers.copies import get_copies
 from crossauth_django.models import UserSession
 from crossauth_django.sessions import SessionStore
 from crossauth_django.stores import get_store
@@ -238,3 +239,16 @@ def revoke_all_but(user, browser):
 def wait_out_silence():
     """The server is asked again a second after it was given up."""
     time.sleep(1.05)
+
+
+def test_a_server_that_goes_between_two_steps_costs_the_copy_and_nothing_else(
+    server, user
+):
+    session = SessionStore(sign_in(user).cookies["sessionid"].value)
+    assert session["_auth_user_id"]
+    server.kill()
+    # The read was answered; what follows is not.
+    assert get_copies().lease("any") is None
+    session["a"] = 1
+    session.save()
+    assert SessionStore(session.session_key)["a"] == 1

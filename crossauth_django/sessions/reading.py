@@ -1,0 +1,144 @@
+"""Reading a session: its copy, its row, or what the engine before it knows."""
+
+from __future__ import annotations
+
+import functools
+import time
+from typing import Any
+
+from django.contrib.auth import SESSION_KEY
+from django.contrib.sessions.backends.base import CreateError, UpdateError
+from django.db import transaction
+
+from crossauth_django.conf import conf
+from crossauth_django.exceptions import StoreUnavailableError
+from crossauth_django.managers.copies import MOVED, Copy, get_copies
+from crossauth_django.managers.sessions import from_seconds, in_real_transaction
+from crossauth_django.models import UserSession
+from crossauth_django.sessions.lifetimes import copy_of, end_of
+from crossauth_django.sessions.previous import forget_previous, previous_data
+from crossauth_django.sessions.state import database
+from crossauth_django.sessions.writing import SessionWriter
+
+
+class SessionReader(SessionWriter):
+    """A step each."""
+
+    def _look_up(self, digest: str) -> dict[str, Any] | None:
+        try:
+            value = get_copies().read(digest, UserSession.objects.changed_lately)
+        except StoreUnavailableError:
+            value, self._is_unknown = None, True
+        else:
+            self._is_unknown = False
+        self._is_moved = value == MOVED
+        if self._is_moved:
+            return None
+        copy = None if value is None else Copy.parse(digest, value)
+        if copy is not None:
+            return self._accept(digest, copy, self._open(copy.text))
+        row = UserSession.objects.of(digest)
+        if row is None:
+            return self._move_in(digest)
+        can_refill, self._is_unknown = not self._is_unknown, False
+        data = self._accept_row(digest, row)
+        if data is not None and can_refill:
+            self._refill(digest)
+        return data
+
+    def _accept_row(self, digest: str, row: UserSession) -> dict[str, Any] | None:
+        if row.revoked_at is not None:
+            return None
+        data = self.decode(row.data)
+        return self._accept(digest, copy_of(row, self._close(data)), data)
+
+    def _accept(
+        self, digest: str, copy: Copy, data: dict[str, Any]
+    ) -> dict[str, Any] | None:
+        """Return the data unless the time is over; write the activity when it is due."""
+        now = time.time()
+        if now > end_of(copy, data):
+            return None
+        self._found = copy
+        interval = conf.CROSSAUTH_SESSION_TOUCH_INTERVAL.total_seconds()
+        if SESSION_KEY not in data or now - copy.seen < interval:
+            return data
+        if self._touch(digest, copy, data):
+            return data
+        # The copy is out of date. What the row says now counts, and is touched next time.
+        self._forget(digest)
+        row = UserSession.objects.of(digest)
+        if row is None or row.revoked_at is not None:
+            return None
+        data = self.decode(row.data)
+        self._found = copy_of(row, self._close(data))
+        return data if now <= end_of(self._found, data) else None
+
+    def _touch(self, digest: str, copy: Copy, data: dict[str, Any]) -> bool:
+        """Ask the row and write the activity in one statement, and outside transactions.
+
+        Within one, the row would stay locked until the view ends, and every other request of
+        the same browser would wait for it. False when the row has ended or changed.
+        """
+        fresh = copy._replace(seen=time.time())
+
+        def write() -> bool:
+            if not UserSession.objects.touch(
+                digest,
+                version=copy.version,
+                seen=from_seconds(fresh.seen),
+                expires=from_seconds(end_of(fresh, data)),
+            ):
+                return False
+            self._found = self._put(digest, copy, fresh, data)
+            return True
+
+        using = database()
+        if in_real_transaction(using):
+            transaction.on_commit(write, using=using, robust=True)
+            return UserSession.objects.is_version(digest, copy.version)
+        return write()
+
+    def _refill(self, digest: str) -> None:
+        """Copy the row to the cache, by way of a mark that is gone if the row ends meanwhile."""
+        using = database()
+        if in_real_transaction(using):
+            # What this transaction reads may be older than what others have committed.
+            refill = functools.partial(self._refill, digest)
+            transaction.on_commit(refill, using=using, robust=True)
+            return
+        mark = get_copies().lease(digest)
+        row = None if mark is None else UserSession.objects.of(digest)
+        if mark is not None and row is not None and row.revoked_at is None:
+            data = self.decode(row.data)
+            copy = copy_of(row, self._close(data))
+            ttl = end_of(copy, data) - time.time()
+            self._found = get_copies().put(digest, mark, copy, ttl)
+
+    def _move_in(self, digest: str) -> dict[str, Any] | None:
+        """Take over, once, what the engine that was used before knows under this key.
+
+        The key stays, because other requests that carry it are under way.
+        """
+        key = self.session_key or ""
+        data = previous_data(key)
+        if data is None:
+            # Or another request has just done so.
+            return self._accept_moved(digest)
+        self._session_cache = data
+        try:
+            self._found = self._write(digest, data, must_create=True, is_capped=False)
+        except (CreateError, UpdateError):
+            # Another request was first, or the user is gone.
+            return self._accept_moved(digest)
+        finally:
+            del self._session_cache
+        self._is_unknown = False
+        forget_previous(key)
+        return data
+
+    def _accept_moved(self, digest: str) -> dict[str, Any] | None:
+        if conf.CROSSAUTH_SESSION_PREVIOUS_ENGINE is None:
+            return None
+        row = UserSession.objects.of(digest)
+        return None if row is None else self._accept_row(digest, row)

@@ -1,0 +1,125 @@
+"""What a session is made of: its state in this process, its copy and its row's values."""
+
+from __future__ import annotations
+
+import base64
+import time
+from typing import TYPE_CHECKING, Any
+
+from django.contrib.auth import SESSION_KEY, get_user_model
+from django.contrib.sessions.backends.base import SessionBase
+from django.db import router
+
+from crossauth_django import crypto
+from crossauth_django.managers.copies import NO_MARK, ROW, VISITOR, Copy, get_copies
+from crossauth_django.managers.identifiers import to_pk
+from crossauth_django.managers.sessions import (
+    after_commit,
+    fingerprints,
+    from_seconds,
+    from_version,
+    in_real_transaction,
+    to_version,
+)
+from crossauth_django.models import UserSession
+from crossauth_django.sessions.lifetimes import end_of, timeouts
+
+
+class SessionState(SessionBase):
+    """The state that reading and writing share."""
+
+    # What load() found, or save() left; None when there is nothing.
+    _found: Copy | None = None
+    # The user in the data as they were loaded or saved last.
+    _owner: str | None = None
+    # Nobody else has had the key.
+    _is_fresh = False
+    # The cookie may be good but cannot be looked up now: it is neither used nor taken away.
+    _is_unknown = False
+    # The browser has another key by now.
+    _is_moved = False
+    _is_asked_to_remember = False
+    # What a sign-in said about the browser and the user, for the row.
+    _client: dict[str, Any] | None = None
+    _prints: tuple[str, str] | None = None
+    _end_reason: str | None = None
+    # The session that was flushed by this one without a reason.
+    _flushed: str | None = None
+
+    if TYPE_CHECKING:
+        _session: dict[str, Any]
+
+        def _get_session(self, no_load: bool = False) -> dict[str, Any]: ...  # noqa: FBT001, FBT002
+
+    @property
+    def digest(self) -> str | None:
+        """What the table and the cache know of the key."""
+        return None if self.session_key is None else crypto.digest(self.session_key)
+
+    def _copy(self, data: dict[str, Any], created: float) -> Copy:
+        now = time.time()
+        ends = now + self.get_expiry_age()
+        if SESSION_KEY in data:
+            ends = min(ends, created + timeouts(data)[1].total_seconds())
+        version = to_version(from_seconds(now))
+        return Copy(VISITOR, "", now, created, ends, version, self._close(data))
+
+    def _values(self, copy: Copy, data: dict[str, Any]) -> dict[str, Any]:
+        moment = from_seconds(copy.seen)
+        return {
+            "user_id": to_pk(get_user_model(), data.get(SESSION_KEY)),
+            "data": self.encode(data),
+            "updated_at": moment,
+            "changed_at": from_version(copy.version),
+            "last_active_at": moment,
+            "ends_at": from_seconds(copy.ends),
+            "expires_at": from_seconds(end_of(copy, data)),
+        }
+
+    def _sign_in_values(self, copy: Copy, data: dict[str, Any]) -> dict[str, Any]:
+        values: dict[str, Any] = {"created_at": from_seconds(copy.created)}
+        if SESSION_KEY in data:
+            password, email = self._prints or _fingerprints_of(data[SESSION_KEY])
+            values.update(password_fingerprint=password, email_fingerprint=email)
+            values.update(self._client or {})
+            self._client = self._prints = None
+        return values
+
+    def _close(self, data: dict[str, Any]) -> str:
+        """Return the data as a copy carries them: the copy as a whole is signed."""
+        return base64.b64encode(self.serializer().dumps(data)).decode("ascii")
+
+    def _open(self, text: str) -> dict[str, Any]:
+        try:
+            data: dict[str, Any] = self.serializer().loads(base64.b64decode(text))
+        except ValueError:
+            # Written before SESSION_SERIALIZER was changed.
+            return {}
+        return data
+
+    def _put(
+        self, digest: str, found: Copy | None, copy: Copy, data: dict[str, Any]
+    ) -> Copy:
+        """Let the copy follow the row, if what stands there is still what we saw."""
+        if in_real_transaction(database()):
+            # Not known yet to be committed, and then perhaps not the latest any more.
+            self._forget(digest)
+            return copy._replace(kind=ROW)
+        mark = NO_MARK if found is None else found.mark
+        return get_copies().put(digest, mark, copy, end_of(copy, data) - time.time())
+
+    def _forget(self, digest: str) -> None:
+        def forget() -> None:
+            get_copies().drop([digest])
+
+        after_commit(forget, using=database())
+
+
+def database() -> str:
+    return router.db_for_write(UserSession)
+
+
+def _fingerprints_of(user_id: str) -> tuple[str, str]:
+    users = get_user_model()._base_manager.using(database())
+    user = users.filter(pk=to_pk(get_user_model(), user_id)).first()
+    return ("", "") if user is None else fingerprints(user)

@@ -213,6 +213,17 @@ def test_the_handle_of_a_form_post_works_once(site, provider):
     assert refused(browser.get(location, secure=True))
 
 
+def test_a_form_post_leaves_nothing_in_the_store(site, provider):
+    sign_in(Client(), provider)
+    before = len(caches["default"]._cache)
+    browser = Client()
+    answer = provider.authorize(start(browser)["Location"])
+    location = post_back(Client(), answer)["Location"]
+    assert len(caches["default"]._cache) > before
+    assert browser.get(location, secure=True).status_code == 302
+    assert len(caches["default"]._cache) == before
+
+
 def test_the_handle_of_a_form_post_is_no_use_in_another_browser(site, provider):
     browser, thief = Client(), Client()
     answer = provider.authorize(start(browser)["Location"])

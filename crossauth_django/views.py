@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib.auth import REDIRECT_FIELD_NAME, login
+from django.contrib.auth.decorators import login_not_required
 from django.db import connections, transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render, resolve_url
@@ -70,7 +71,8 @@ def _oauth_view(view: ProviderView) -> View:
     # Under ATOMIC_REQUESTS the provider would be asked inside a transaction.
     for alias in connections:
         wrapper = transaction.non_atomic_requests(alias)(wrapper)
-    return wrapper
+    # LoginRequiredMiddleware would send whoever signs in back to the sign-in page.
+    return login_not_required(wrapper)
 
 
 @require_POST
@@ -116,6 +118,7 @@ def oauth_callback(request: HttpRequest, provider: Provider) -> HttpResponse:
     return response
 
 
+@login_not_required
 @sensitive_variables("token")
 @require_http_methods(["GET", "HEAD", "POST"])
 def unlock(request: HttpRequest, token: str) -> HttpResponse:

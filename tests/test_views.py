@@ -66,6 +66,15 @@ def test_an_unknown_provider_is_not_found(client, site, page):
     assert client.post(url, secure=True).status_code == 404
 
 
+def test_who_is_not_signed_in_may_sign_in_where_every_page_needs_it(site, provider):
+    site.MIDDLEWARE = [
+        *site.MIDDLEWARE,
+        "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    ]
+    assert sign_in(Client(), provider)["Location"] == "/welcome/"
+    assert Client().get("/auth/unlock/unknown/").status_code == 400
+
+
 # Headers and cookies
 
 

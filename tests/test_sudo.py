@@ -159,9 +159,10 @@ def test_on_the_async_side(transactional_db):
             (await client.get("/asecret/")).status_code,
             (await client.post("/aelevate/", {"password": PASSWORD})).content,
             (await client.get("/asecret/")).status_code,
+            (await AsyncClient().get("/asecret/")).status_code,
         ]
 
-    assert run(use()) == [403, b"True", 200]
+    assert run(use()) == [403, b"True", 200, 302]
 
 
 def test_locked_is_an_error_with_its_time(browser, rf):

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 import time_machine
+from django.conf import settings
 from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends.base import CreateError, UpdateError
 from django.core.management import call_command
@@ -290,3 +291,15 @@ def test_a_visitors_session_that_has_a_row_by_now_is_not_written(session, settin
     visitor.save()
     with pytest.raises(UpdateError):
         parallel.save()
+
+
+@pytest.mark.django_db(databases=list(settings.DATABASES))
+@pytest.mark.parametrize("alias", list(settings.DATABASES))
+def test_every_database_says_which_sessions_it_ended(alias):
+    rows = UserSession.objects.using(alias)
+    for name in ("a", "b", "c"):
+        rows.create(token_hash=name, expires_at=utc_now())
+    assert rows.filter(token_hash="a").end("logout") == 1
+    assert rows.filter(token_hash__in=["a", "b"]).end("user_revoked") == 1
+    found = dict(rows.values_list("token_hash", "end_reason"))
+    assert found == {"a": "logout", "b": "user_revoked", "c": ""}

@@ -3,8 +3,10 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import sys
 import uuid
 from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 
 import pytest
 from django.db import IntegrityError, transaction
@@ -354,3 +356,14 @@ def test_every_method_works_on_a_running_loop(transactional_db):
         return called
 
     assert run(use()) == [1]
+
+
+def test_where_cross_auth_is_loaded_the_refusal_is_its_own_too(user, monkeypatch):
+    class TheirError(ValueError):
+        pass
+
+    library = SimpleNamespace(InvalidCursorError=TheirError)
+    monkeypatch.setitem(sys.modules, "cross_auth.exceptions", library)
+    with pytest.raises(TheirError) as caught:
+        storage.list_for_user(user.pk, now=NOW, cursor="not one")
+    assert isinstance(caught.value, InvalidCursorError)

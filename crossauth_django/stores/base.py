@@ -185,16 +185,18 @@ class Store(ABC):
 
 
 def stored_name(key: str, slot: str = "") -> str:
-    """Return what stands in the cache for ``key``: 192 bits of a SHA-256, never the key.
+    """Return what stands in the cache for ``key``: a part of a SHA-256, never the key.
 
-    The slot is a part of what is digested. Its tag in front only chooses the place on a
-    cluster, so it may be short, and being a digest it may come from any text.
+    192 bits of it, or 120 in a slot, where the names are many and small: with Django's default
+    prefix, 29 characters are the most that Redis keeps in 32 bytes. The slot is a part of what
+    is digested. Its tag in front only chooses the place on a cluster, so it may be short, and
+    being a digest it may come from any text.
     """
     if not slot:
         return f"crossauth:{_digest(_bytes(key), 24)}"
     place = _bytes(slot)
     whole = len(place).to_bytes(4, "big") + place + _bytes(key)
-    return f"crossauth:{{{_digest(place, 6)}}}{_digest(whole, 24)}"
+    return f"{{{_digest(place, 3)}}}{_digest(whole, 15)}"
 
 
 def lifetime_ms(ttl: float | None) -> int | None:

@@ -250,7 +250,10 @@ class Bench:
             return None
         for _ in range(SESSIONS - 1):
             self.new_session()
-        return self.timed(lister, SESSIONS)
+        # The best of a few, as with the requests; of allauth's, one is enough.
+        times = 1 if self.name == "allauth" else 5
+        found = [self.timed(lister, SESSIONS) for _ in range(times)]
+        return min(found, key=lambda each: each["ms"])
 
     def end(self) -> dict[str, Any] | None:
         ender = getattr(self, f"end_{self.name.replace('-', '_')}", None)

@@ -129,8 +129,8 @@ class AccountsManager(AccountMethods[M], BaseUserManager[M]):
 
     It is Django's user manager too: ``create_user("ada@example.org", "password")``,
     ``create_superuser``, ``get_by_natural_key``. The model gets what the ``User`` protocol asks
-    for and it has not: ``email_verified``, ``hashed_password`` and a ``has_usable_password``
-    that can be read.
+    for and it has not: ``id`` and ``email`` where its columns have other names,
+    ``email_verified``, ``hashed_password`` and a ``has_usable_password`` that can be read.
     """
 
     @classmethod

@@ -68,6 +68,10 @@ class HasUsablePassword:
 
 def complete(model: Any) -> None:
     """Give ``model`` the attributes of the ``User`` protocol that it has not."""
+    if not hasattr(model, "id"):
+        model.id = Attribute(lambda user: user.pk)
+    if not hasattr(model, "email"):
+        model.email = Attribute(users.email_of)
     if not hasattr(model, "hashed_password"):
         model.hashed_password = Attribute(users.hashed_password)
     if not hasattr(model, "email_verified"):

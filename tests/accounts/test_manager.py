@@ -156,6 +156,24 @@ def test_model_below_an_abstract_one_has_the_protocol_too():
     assert isinstance(Person.email_verified, Attribute)
 
 
+@isolate_apps("crossauth_django")
+def test_model_with_names_of_its_own_has_the_protocol_too():
+    class Person(AbstractBaseUser):
+        number = models.IntegerField(primary_key=True)
+        contact = models.EmailField(unique=True)
+        objects = AccountsManager()
+        USERNAME_FIELD = EMAIL_FIELD = "contact"
+
+        class Meta:
+            app_label = "crossauth_django"
+
+    person: Any = Person(number=7, contact="ada@example.org")
+    assert (person.id, person.email) == (7, "ada@example.org")
+    assert Person(number=8).email is None
+    person.email = "else@example.org"
+    assert person.contact == "ada@example.org"
+
+
 @where_ours
 def test_protocol_can_be_read_from_an_instance():
     user = make_user(password="secret")

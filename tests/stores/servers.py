@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 import time
@@ -26,7 +27,7 @@ class Server(services.Service):
 
     def freeze(self) -> None:
         assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
+        freeze(self.process.pid)
 
     def thaw(self) -> None:
         assert self.process is not None
@@ -34,6 +35,12 @@ class Server(services.Service):
 
     def start_again(self) -> None:
         services._STARTERS[self.name](self)
+
+
+def freeze(pid: int) -> None:
+    """Stop a child, and wait until it is: on a busy machine it goes on for a while."""
+    os.kill(pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, pid, os.WSTOPPED)
 
 
 @contextlib.contextmanager

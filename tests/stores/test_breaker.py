@@ -11,6 +11,7 @@ from crossauth_django.exceptions import StoreUnavailableError
 from crossauth_django.limits.budget import _TAKE
 from crossauth_django.stores import breaker, get_store
 from tests.services import start
+from tests.stores.servers import freeze
 
 CALL = (_TAKE, ["key"], [1000, 1], "")
 
@@ -43,7 +44,7 @@ def test_one_caller_finds_out_and_the_next_are_refused_at_once(server):
 
 
 def test_after_a_second_one_asks_again_and_an_answer_ends_the_silence(server):
-    os.kill(server.process.pid, signal.SIGSTOP)
+    freeze(server.process.pid)
     assert not refused_at_once()
     assert refused_at_once()
     time.sleep(breaker.PAUSE_SECONDS)

@@ -1,0 +1,92 @@
+"""Locks of memcached entries that end before their holder does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import time_machine
+
+from crossauth_django.exceptions import StoreUnavailableError
+from tests.stores.steps import COUNT, TestStep
+
+if TYPE_CHECKING:
+    from crossauth_django.stores import Outcome
+
+LONGER_THAN_A_LOCK = 6
+
+
+@pytest.fixture(params=["pymemcache", "pylibmc"])
+def alias(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def stopped_once(meanwhile: Callable[[], Any]) -> TestStep:
+    """Add one to each key; ``meanwhile`` happens between the first reading and its writing."""
+    pending = [meanwhile]
+
+    def twin(values: Sequence[str | None], now: int, args: Sequence[str]) -> Outcome:
+        outcome = COUNT.twin(values, now, args)
+        while pending:
+            pending.pop()()
+        return outcome
+
+    return TestStep("count", twin)
+
+
+def removed(store: Any, key: str) -> Any:
+    """Lose one entry as a server does whose memory is full."""
+    return store._cache._cache.delete(store._name(key, "s"))
+
+
+def test_a_lock_whose_holder_died_ends_by_itself(store, key):
+    store.set(key, "value", 60, slot="s")
+    names = [store._name(key, "s"), store._name(key + "b", "s")]
+    with time_machine.travel(time.time() - LONGER_THAN_A_LOCK + 1.5):
+        assert store._hold(names, "dead") is not None
+    assert store.add(key + "b", "1", 60, slot="s")
+    assert store.pop(key, slot="s") == "value"
+
+
+def test_whoever_was_stopped_for_longer_than_the_lock_starts_again(store, key):
+    keys = [key, key + "b"]
+    with time_machine.travel(time.time(), tick=False) as clock:
+
+        def meanwhile() -> None:
+            clock.shift(LONGER_THAN_A_LOCK)
+            store.set(key, "10", 60, slot="s")
+
+        assert store.step(stopped_once(meanwhile), keys, [60_000], slot="s") == [11, 1]
+
+
+def test_a_step_that_raises_lets_go_of_the_locks(store, key):
+    def meanwhile() -> None:
+        raise ZeroDivisionError
+
+    keys = [key, key + "b"]
+    with time_machine.travel(time.time(), tick=False):
+        with pytest.raises(ZeroDivisionError):
+            store.step(stopped_once(meanwhile), keys, [60_000], slot="s")
+        assert store.step(COUNT, keys, [60_000], slot="s") == [1, 1]
+
+
+def test_a_step_whose_first_entry_is_lost_meanwhile_starts_again(store, key):
+    store.set(key, "5", 60, slot="s")
+    step = stopped_once(lambda: removed(store, key))
+    assert store.step(step, [key, key + "b"], [60_000], slot="s") == [1, 1]
+
+
+def test_a_step_that_was_done_by_half_says_so(store, key):
+    step = stopped_once(lambda: removed(store, key + "b"))
+    with pytest.raises(StoreUnavailableError, match="half-way"):
+        store.step(step, [key, key + "b"], [60_000], slot="s")
+    # Nothing stays locked.
+    with time_machine.travel(time.time(), tick=False):
+        assert store.step(COUNT, [key, key + "b"], [60_000], slot="s") == [2, 1]
+
+
+def test_a_step_on_one_key_sees_what_came_in_between(store, key):
+    step = stopped_once(lambda: store.set(key, "10", 60))
+    assert store.step(step, [key], [60_000]) == [11]

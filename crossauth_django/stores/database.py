@@ -1,7 +1,10 @@
 """DatabaseCache: rows of Django's cache table, exact across processes.
 
 A single-key operation is one statement or two that each stand alone; a step is a short
-transaction that locks its rows. Nothing is read from a replica. Culling, ``clear()`` and
+transaction that locks its rows, in the order of their names, so that no two steps wait for each
+other. Row locks and not mutexes made by ``add()``: the server lets go of them when a worker dies,
+at once and not after a lifetime, and what a worker writes after it lost its lock is rolled back,
+where a mutex that ran out would let it overwrite. Nothing is read from a replica. Culling, ``clear()`` and
 ``createcachetable`` stay Django's; nothing that lives is ever culled from here.
 """
 

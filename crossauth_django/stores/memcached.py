@@ -2,7 +2,9 @@
 
 An entry is a line (expiry, lock, until when it is locked) and the value. Nothing trusts the
 answer of ``delete()`` or an unconditional ``set``. A step over several keys locks their
-entries, in order, for a few seconds at most; others wait. Memcached forgets everything at a
+entries, in order, for a few seconds at most; others wait. The locks stand in the entries and not
+beside them as mutexes made by ``add()``: the swap that writes a value is the one that finds out
+whether its lock is still held, so a worker that was stopped for too long overwrites nothing. Memcached forgets everything at a
 restart, and some things early when its memory is full.
 """
 

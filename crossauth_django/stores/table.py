@@ -147,9 +147,10 @@ class CacheTable:
         lock = self._connection.ops.for_update_sql()
         if vendor == "postgresql":
             self._execute(_POSTGRES_LIMITS, [])
-        elif getattr(self._connection, "mysql_is_mariadb", False):
-            lock += f" WAIT {_LOCK_SECONDS}"
-        return self._rows(names, f"ORDER BY {self._key} {lock}")
+        # MySQL has no such clause, and gives up by innodb_lock_wait_timeout.
+        can_wait = getattr(self._connection, "mysql_is_mariadb", False)
+        wait = f"WAIT {_LOCK_SECONDS}" if can_wait else ""
+        return self._rows(names, f"ORDER BY {self._key} {lock} {wait}")
 
     def _decided(
         self,

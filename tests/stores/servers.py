@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.conf import settings
+from django.db import connections
 from django.test import override_settings
 from redis import Redis
 
@@ -72,6 +73,8 @@ def outcome_during(
             outcomes.append(call())
         except Exception as error:  # noqa: BLE001  (handed to the test)
             outcomes.append(error)
+        finally:
+            connections.close_all()
 
     thread = threading.Thread(target=work)
     thread.start()

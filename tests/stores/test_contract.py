@@ -56,6 +56,14 @@ def test_set_replaces_the_value(store, key):
     assert store.get(key) == "second"
 
 
+def test_many_are_deleted_together(store, key):
+    for name in "abc":
+        store.set(key + name, name, 60)
+    store.delete_many([key + "a", key + "missing", key + "c"])
+    store.delete_many([])
+    assert [store.get(key + name) for name in "abc"] == [None, "b", None]
+
+
 def test_pop_returns_the_value_once(store, key):
     store.set(key, "value", 60)
     assert [store.pop(key), store.pop(key), store.get(key)] == ["value", None, None]
@@ -347,7 +355,7 @@ TEXT = st.text(st.characters(), max_size=40)
 
 
 @hypothesis_settings(
-    max_examples=40,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

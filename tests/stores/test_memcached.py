@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socketserver
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,6 +13,8 @@ import pytest
 import time_machine
 
 from crossauth_django.exceptions import StoreUnavailableError
+from crossauth_django.stores import get_store
+from tests.stores.servers import cache
 from tests.stores.steps import COUNT, TestStep
 
 if TYPE_CHECKING:
@@ -90,3 +95,54 @@ def test_a_step_that_was_done_by_half_says_so(store, key):
 def test_a_step_on_one_key_sees_what_came_in_between(store, key):
     step = stopped_once(lambda: store.set(key, "10", 60))
     assert store.step(step, [key], [60_000]) == [11]
+
+
+def test_a_key_that_stays_busy_is_an_error_in_the_end(store, key):
+    def twin(values: Sequence[str | None], now: int, args: Sequence[str]) -> Outcome:
+        store.set(key, "10", 60)
+        return COUNT.twin(values, now, args)
+
+    with pytest.raises(StoreUnavailableError, match="busy"):
+        store.step(TestStep("count", twin), [key], [60_000])
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_a_forked_process_uses_connections_of_its_own(store, key):
+    store.set(key, "0", 60)
+    child = os.fork()
+    if child == 0:
+        try:
+            for _ in range(50):
+                store.step(COUNT, [key], [60_000])
+        finally:
+            os._exit(0)
+    for _ in range(50):
+        store.step(COUNT, [key], [60_000])
+    os.waitpid(child, 0)
+    assert store.get(key) == "100"
+
+
+class Liar(socketserver.StreamRequestHandler):
+    """A memcached that finds nothing of what it says is there."""
+
+    def handle(self) -> None:
+        for line in self.rfile:
+            if line.startswith(b"gets "):
+                self.wfile.write(b"END\r\n")
+            elif line.startswith(b"cas "):
+                self.rfile.read(int(line.split()[4]) + 2)
+                self.wfile.write(b"EXISTS\r\n")
+
+
+@pytest.mark.parametrize("alias", ["pylibmc"])
+def test_a_miss_that_the_server_does_not_confirm_is_an_error(alias):
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Liar) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        host, port = server.server_address
+        with cache(alias, LOCATION=f"{host}:{port}"):
+            store = get_store(alias)
+            with pytest.raises(StoreUnavailableError, match="does not see"):
+                store.get("key")
+            store.close()
+        server.shutdown()

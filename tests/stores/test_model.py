@@ -71,7 +71,7 @@ def done(store: Any, operation: str, key: str, slot: str, value: str, ttl: Any) 
 
 
 @settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

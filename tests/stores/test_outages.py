@@ -92,11 +92,12 @@ def test_a_server_that_hangs_is_given_up_in_time(server, alias):
     store.set("key", "1")
     server.freeze()
     start = time.monotonic()
-    for operation in OPERATIONS.values():
+    operations = ["set", "pop", "step over two"]
+    for operation in operations:
         with pytest.raises(StoreUnavailableError):
-            operation(store)
+            OPERATIONS[operation](store)
     # One wait each, and one more where a connection at rest could have been the trouble.
-    assert time.monotonic() - start < TIMEOUT * (len(OPERATIONS) + 1) + 5
+    assert time.monotonic() - start < TIMEOUT * (len(operations) + 1) + 5
 
 
 def test_after_a_restart_the_next_call_works(server, alias):

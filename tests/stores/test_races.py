@@ -32,17 +32,17 @@ def test_200_keys_are_popped_exactly_once(alias, store, keys, crew):
 
 
 def test_an_add_has_one_winner(alias, store, keys, crew):
-    names = keys(40)
+    names = keys(20)
     for name in names[:10]:
         store.set(name, "expired", 0.001)
     added = race(alias, crew, jobs.add_all, names)
-    assert [sum(answers) for answers in zip(*added, strict=True)] == [1] * 40
+    assert [sum(answers) for answers in zip(*added, strict=True)] == [1] * 20
 
 
 def test_a_set_that_races_with_pops_is_popped_once(alias, store, key, crew):
-    popped = race(alias, crew, jobs.set_or_pop, key, 40)
+    popped = race(alias, crew, jobs.set_or_pop, key, 20)
     assert Counter(value for values in popped for value in values) == {
-        str(number): 1 for number in range(40)
+        str(number): 1 for number in range(20)
     }
 
 
@@ -65,7 +65,7 @@ def test_steps_over_two_keys_keep_their_sum(alias, store, key, crew):
 
 
 def test_a_set_is_not_lost_among_steps(alias, store, key, crew):
-    lost = race(alias, crew, jobs.set_or_append, key, 20)
+    lost = race(alias, crew, jobs.set_or_append, key, 10)
     assert [text for texts in lost for text in texts] == []
 
 

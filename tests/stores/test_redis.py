@@ -129,6 +129,25 @@ def test_a_site_that_decodes_answers_changes_nothing(alias, key):
         assert store.step(COUNT, [key], [60_000]) == [1]
 
 
+def test_what_a_site_does_with_a_new_connection_is_done(alias, key):
+    greeted = []
+
+    def greet(connection: Any) -> None:
+        connection.on_connect()
+        greeted.append(connection)
+
+    options = dict(settings.CACHES[alias]["OPTIONS"])
+    if alias == "redis":
+        options["CONNECTION_POOL_KWARGS"] = {"redis_connect_func": greet}
+    else:
+        options["redis_connect_func"] = greet
+    with cache(alias, OPTIONS=options):
+        store = get_store(alias)
+        store.set(key, "value", 60)
+        assert store.pop(key) == "value"
+        assert len(greeted) == store.connections_made == 1
+
+
 def test_reading_asks_the_primary_too(alias, key):
     location = settings.CACHES[alias]["LOCATION"]
     with cache(alias, LOCATION=[location, "redis://127.0.0.1:1/0"]):
@@ -186,6 +205,10 @@ def test_a_cluster_is_followed():
             assert [store.pop(f"key-{n}") for n in range(20)] == [
                 str(n) for n in range(20)
             ]
+            for number in range(20):
+                store.set(f"key-{number}", str(number), 60)
+            store.delete_many([f"key-{number}" for number in range(19)])
+            assert [store.get(f"key-{n}") for n in (0, 18, 19)] == [None, None, "19"]
             for slot in "abcdef":
                 assert store.step(COUNT, ["a", "b"], [60_000], slot=slot) == [1, 1]
             store.close()

@@ -22,13 +22,10 @@ class CrossAuthConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from crossauth_django import checks, purge, receivers
-        from crossauth_django.models import UserSession
-        from crossauth_django.sessions.purging import purgeable
+        from crossauth_django import checks, receivers
 
         checks.register()
         receivers.connect()
-        purge.register(purge.Table(UserSession, purgeable))
         _warn_on_memory_backend()
 
 

@@ -13,7 +13,8 @@ from django.db import connections, models, router, transaction
 
 from crossauth_django.conf import conf
 from crossauth_django.fields import AwareDateTimeField
-from crossauth_django.models import SocialAccount
+from crossauth_django.models import SocialAccount, UserSession
+from crossauth_django.sessions.purging import purgeable
 from crossauth_django.stores import backend_of
 from crossauth_django.stores.portable import SLACK_SECONDS
 
@@ -57,6 +58,9 @@ _registered: dict[str, Table] = {}
 def register(table: Table) -> None:
     """Let ``crossauth_purge`` look after ``table`` too; called from ``AppConfig.ready()``."""
     _registered[table.name] = table
+
+
+register(Table(UserSession, purgeable))
 
 
 def tables() -> list[Table]:

@@ -1,4 +1,7 @@
-"""What follows from what Django, or this app, says has happened; connected by ``apps.ready()``."""
+"""What follows from what Django, or this app, says has happened; connected by ``apps.ready()``.
+
+Lockout and sessions are imported when something happens, so that they cost no start-up time.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,10 @@ from django.db import models
 from django.db.models.signals import post_save, pre_delete, pre_save
 from django.http import HttpRequest
 
-from crossauth_django import devices, lockout
 from crossauth_django.addresses import client_address
 from crossauth_django.exceptions import StoreUnavailableError
 from crossauth_django.managers import users
 from crossauth_django.models import UserSession
-from crossauth_django.sessions import SessionStore, current_session
-from crossauth_django.sessions.current import end_of_request, start_of_request
 from crossauth_django.signals import account_claimed
 
 logger = logging.getLogger("crossauth_django.lockout")
@@ -51,10 +51,14 @@ def connect() -> None:
 
 
 def expect_session(**kwargs: Any) -> None:
+    from crossauth_django.sessions.current import start_of_request
+
     start_of_request()
 
 
 def forget_session(**kwargs: Any) -> None:
+    from crossauth_django.sessions.current import end_of_request
+
     end_of_request()
 
 
@@ -62,6 +66,9 @@ def take_sign_in_over(
     request: HttpRequest | None, user: AbstractBaseUser, **kwargs: Any
 ) -> None:
     """Rotate the key, note the browser, and honour ``remember_me`` in any sign-in form."""
+    from crossauth_django import devices
+    from crossauth_django.sessions import SessionStore
+
     session = getattr(request, "session", None)
     if request is None or not isinstance(session, SessionStore):
         return
@@ -75,6 +82,8 @@ def settle_sign_in(
     request: HttpRequest | None, user: AbstractBaseUser, **kwargs: Any
 ) -> None:
     """Give the attempt back that led to this sign-in, and forget the failures before it."""
+    from crossauth_django import lockout
+
     found = lockout.django_request(request)
     if found is None:
         return
@@ -90,6 +99,8 @@ def leave_attempt_counted(
     credentials: Mapping[str, Any], request: object = None, **kwargs: Any
 ) -> None:
     """Let a failed attempt count; one without a request has not been counted yet."""
+    from crossauth_django import lockout
+
     name = lockout.name_in(credentials)
     found = lockout.django_request(request)
     if found is not None:
@@ -102,6 +113,8 @@ def leave_attempt_counted(
 
 
 def say_who_signs_out(request: HttpRequest | None, **kwargs: Any) -> None:
+    from crossauth_django.sessions import SessionStore
+
     session = getattr(request, "session", None)
     if isinstance(session, SessionStore):
         session.end_as("logout")
@@ -161,10 +174,14 @@ def end_sessions_of_deleted_user(
 
 
 def end_sessions_of_claimed_account(user: AbstractBaseUser, **kwargs: Any) -> None:
+    from crossauth_django import devices
+
     devices.revoke_all(user, reason="oauth_account_claimed")
 
 
 def _current_digest(user: AbstractBaseUser) -> str | None:
+    from crossauth_django.sessions import current_session
+
     session = current_session()
     if session is None or not session.has_row:
         return None

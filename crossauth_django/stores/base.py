@@ -9,7 +9,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -230,6 +229,8 @@ def _bytes(text: str) -> bytes:
 
 @functools.cache
 def _read_script(name: str) -> str:
+    from importlib import resources  # a dozen modules, which start-up does not need
+
     return (
         resources.files(__package__)
         .joinpath("scripts")

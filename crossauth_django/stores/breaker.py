@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
-from crossauth_django.exceptions import StoreUnavailableError
+from crossauth_django.exceptions import StoreBusyError, StoreUnavailableError
 from crossauth_django.stores import Reply, Step, Store, get_store
 
 # How long one failure speaks for the next callers of this process.
@@ -39,8 +39,9 @@ def step(
     _enter(store)
     try:
         reply = store.step(step, keys, args, slot=slot)
-    except StoreUnavailableError:
-        _leave(store, failed=True)
+    except StoreUnavailableError as error:
+        # One busy key is no reason to refuse everybody else.
+        _leave(store, failed=not isinstance(error, StoreBusyError))
         raise
     _leave(store, failed=False)
     return reply
@@ -54,8 +55,9 @@ async def astep(
     _enter(store)
     try:
         reply = await store.astep(step, keys, args, slot=slot)
-    except StoreUnavailableError:
-        _leave(store, failed=True)
+    except StoreUnavailableError as error:
+        # One busy key is no reason to refuse everybody else.
+        _leave(store, failed=not isinstance(error, StoreBusyError))
         raise
     _leave(store, failed=False)
     return reply

@@ -26,6 +26,8 @@ from crossauth_django.stores.portable import attempts
 from crossauth_django.stores.table import CacheTable
 
 _PURGE_EVERY = 64
+# The column as createcachetable makes it.
+_LONGEST_NAME = 255
 
 # The server gave up on one of two that waited for each other, or met a newer row than the
 # one it had seen: nothing has happened, and the same may be asked again.
@@ -86,6 +88,16 @@ class DatabaseStore(Store):
         reply = self._run(lambda table: table.step(step, names, args))
         self._tidy()
         return reply
+
+    def _name(self, key: str, slot: str) -> str:
+        name = super()._name(key, slot)
+        # MySQL's INSERT IGNORE would cut it, and one key would be another's.
+        if len(name) > _LONGEST_NAME:
+            raise ValueError(
+                f"CACHES[{self.alias!r}]: KEY_PREFIX or KEY_FUNCTION makes names longer than"
+                f" {_LONGEST_NAME} characters, which the cache table cannot store."
+            )
+        return name
 
     def _in_thread(self, function: Callable[P, R]) -> Callable[P, Awaitable[R]]:
         # The thread of Django's own async database calls: its connections and, on SQLite,

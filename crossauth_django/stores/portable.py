@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Iterator
 
-from crossauth_django.exceptions import StoreUnavailableError
+from crossauth_django.exceptions import StoreBusyError
 
 # Longer than a lock lives (memcached) or is waited for (databases), so that the lock of a
 # worker that died is waited out.
@@ -43,13 +43,13 @@ def attempts(alias: str) -> Iterator[None]:
     """Yield for each attempt, with growing random pauses between two.
 
     Somebody else was faster, or holds a lock, each time that another one is asked for. Raise
-    ``StoreUnavailableError`` after ten seconds of that.
+    ``StoreBusyError`` after ten seconds of that.
     """
     deadline = time.monotonic() + _PATIENCE_SECONDS
     pause = 0.0005
     while True:
         yield
         if time.monotonic() > deadline:
-            raise StoreUnavailableError(f"CACHES[{alias!r}]: the key stays busy")
+            raise StoreBusyError(f"CACHES[{alias!r}]: the key stays busy")
         time.sleep(random.uniform(0, pause))  # noqa: S311  (spreads the workers, hides nothing)
         pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from crossauth_django.exceptions import StoreUnavailableError
+from crossauth_django.exceptions import StoreBusyError, StoreUnavailableError
 from crossauth_django.limits.budget import _TAKE
-from crossauth_django.stores import breaker, get_store
+from crossauth_django.stores import Step, breaker, get_store
 from tests.services import start
 from tests.stores.servers import freeze
 
@@ -74,3 +74,16 @@ def test_a_forked_worker_finds_out_for_itself(server):
     if child == 0:
         os._exit(int(refused_at_once()))
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_key_that_stays_busy_silences_nobody_else():
+    def hold(values, now, arguments):
+        raise StoreBusyError("the key stays busy")
+
+    busy = (Step("busy", hold), ["busy"], [], "")
+    for _ in range(2):
+        with pytest.raises(StoreBusyError):
+            breaker.step(*busy)
+        with pytest.raises(StoreBusyError):
+            asyncio.run(breaker.astep(*busy))
+    assert breaker.step(*CALL)[0] == 1

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import time_machine
 from django.conf import settings
-from django.db import OperationalError, connections
+from django.db import OperationalError, connections, transaction
 
 from crossauth_django.exceptions import StoreUnavailableError
 from crossauth_django.stores import Store, get_store
+from tests import services
 from tests.concurrency import run_together
 from tests.stores.conftest import DATABASE_ALIASES
 from tests.stores.servers import Server, cache, outcome_during, running, unread_bytes
@@ -166,9 +169,7 @@ def outcome_of(store: Store, key: str) -> str | None:
 
 @pytest.mark.parametrize("alias", DATABASE_ALIASES[1:])
 def test_a_database_that_is_gone_is_not_a_missing_key(request, alias, monkeypatch):
-    if alias not in settings.CACHES and "CI" not in os.environ:
-        pytest.skip(f"nothing runs behind {alias}")
-    name = alias.removeprefix("database_")
+    name = running_database(alias)
     monkeypatch.setitem(connections.settings[name], "PORT", "1")
     for operation in OPERATIONS.values():
         (outcome,) = run_together(1, lambda do=operation: do(get_store(alias)))
@@ -177,9 +178,7 @@ def test_a_database_that_is_gone_is_not_a_missing_key(request, alias, monkeypatc
 
 @pytest.mark.parametrize("alias", DATABASE_ALIASES[1:])
 def test_a_connection_that_the_database_ends_is_not_a_missing_key(alias):
-    if alias not in settings.CACHES and "CI" not in os.environ:
-        pytest.skip(f"nothing runs behind {alias}")
-    name = alias.removeprefix("database_")
+    name = running_database(alias)
     store = get_store(alias)
     store.set("key", "1")
     connection = connections[name]
@@ -188,14 +187,152 @@ def test_a_connection_that_the_database_ends_is_not_a_missing_key(alias):
         with connection.cursor() as cursor:
             cursor.execute("BEGIN")
             cursor.execute(f"UPDATE {table} SET expires = expires")
-            outcome = outcome_during(
-                lambda cursor=cursor: end_waiting(cursor),
-                lambda do=OPERATIONS[operation]: do(get_store(alias)),
-                until=lambda cursor=cursor: waiting(cursor) != [],
+            outcome = outcome_when_ended(
+                cursor, lambda do=OPERATIONS[operation]: do(get_store(alias))
             )
             cursor.execute("ROLLBACK")
         assert isinstance(outcome, StoreUnavailableError)
         assert store.get("key") == "1"
+
+
+@pytest.mark.parametrize("alias", DATABASE_ALIASES[1:])
+def test_tidying_up_that_fails_is_no_failure_of_the_write(alias, key):
+    name = running_database(alias)
+    with time_machine.travel(time.time() - 60):
+        get_store(alias).set(key, "expired", 1)
+    table = connections[name].ops.quote_name(f"cache_{name}")
+
+    def write() -> list[str | None]:
+        store = get_store(alias)
+        for number in range(64):
+            store.set(f"{key}-{number}", "value", 60)
+        return [store.get(f"{key}-{number}") for number in range(64)]
+
+    with connections[name].cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute(f"UPDATE {table} SET expires = expires WHERE expires < now()")
+        outcome = outcome_when_ended(cursor, write)
+        cursor.execute("ROLLBACK")
+    assert outcome == ["value"] * 64
+
+
+@pytest.mark.parametrize("alias", DATABASE_ALIASES[1:])
+def test_a_step_that_the_database_sacrifices_to_a_deadlock_is_done_again(alias, key):
+    name = running_database(alias)
+    store = get_store(alias)
+    keys = [key, key + "b"]
+    assert store.step(COUNT, keys, [60_000], slot="s") == [1, 1]
+    first, second = sorted(store._name(each, "s") for each in keys)
+    table = connections[name].ops.quote_name(f"cache_{name}")
+    lock = f"UPDATE {table} SET expires = expires WHERE cache_key = %s"
+    with connections[name].cursor() as cursor:
+
+        def close_the_circle() -> None:
+            cursor.execute(lock, [first])
+            cursor.execute("ROLLBACK")
+
+        cursor.execute("BEGIN")
+        # Whoever has written more is not the one that is given up.
+        for number in range(20):
+            values = [f"{key}-{number}", "", "2026-01-01"]
+            cursor.execute(f"INSERT INTO {table} VALUES (%s, %s, %s)", values)
+        cursor.execute(lock, [second])
+        outcome = outcome_during(
+            close_the_circle,
+            lambda: store.step(COUNT, keys, [60_000], slot="s"),
+            until=lambda: waiting(cursor) != [],
+        )
+    assert outcome == [2, 2]
+
+
+@pytest.mark.parametrize("alias", DATABASE_ALIASES[1:])
+def test_an_add_that_waited_for_another_sees_what_that_one_wrote(alias, key):
+    name = running_database(alias)
+    store = get_store(alias)
+    with time_machine.travel(time.time() - 60):
+        store.set(key, "expired", 50)
+    store.set(key + "theirs", "theirs", 60)
+    table = connections[name].ops.quote_name(f"cache_{name}")
+    with connections[name].cursor() as cursor:
+        columns = f"SELECT value, expires FROM {table} WHERE cache_key = %s"
+        cursor.execute(columns, [store._name(key + "theirs", "")])
+        theirs = cursor.fetchone()
+        cursor.execute("BEGIN")
+        cursor.execute(
+            f"UPDATE {table} SET value = %s, expires = %s WHERE cache_key = %s",
+            [*theirs, store._name(key, "")],
+        )
+        outcome = outcome_during(
+            lambda: cursor.execute("COMMIT"),
+            lambda: store.add(key, "ours", 60),
+            until=lambda: waiting(cursor) != [],
+        )
+    assert outcome is False
+    assert store.get(key) == "theirs"
+
+
+@pytest.mark.parametrize("alias", DATABASE_ALIASES)
+@pytest.mark.parametrize("is_atomic", [True, False])
+def test_a_missing_table_is_not_a_missing_key(alias, is_atomic):
+    name = running_database(alias)
+    inside = transaction.atomic(using=name) if is_atomic else contextlib.nullcontext()
+    with cache(alias, LOCATION="no_such_table"), inside:
+        for operation in OPERATIONS.values():
+            savepoint = transaction.atomic(using=name)
+            with pytest.raises(StoreUnavailableError), savepoint:
+                operation(get_store(alias))
+
+
+@pytest.mark.parametrize("alias", DATABASE_ALIASES)
+def test_a_name_longer_than_its_column_is_refused(alias, key):
+    running_database(alias)
+    with cache(alias, KEY_PREFIX="p" * 300):
+        for operation in OPERATIONS.values():
+            with pytest.raises(ValueError, match="cannot store"):
+                operation(get_store(alias))
+
+
+@pytest.mark.parametrize("alias", DATABASE_ALIASES[1:2])
+def test_a_name_that_postgres_cannot_store_is_refused(alias):
+    running_database(alias)
+    with cache(alias, KEY_PREFIX="nul\0"):
+        for operation in OPERATIONS.values():
+            with pytest.raises(ValueError, match="cannot store"):
+                operation(get_store(alias))
+
+
+@pytest.mark.parametrize("alias", ["pymemcache", "pylibmc"])
+def test_a_memcached_whose_memory_is_full_is_an_outage(alias):
+    def full(service: services.Service) -> str:
+        user = ["-u", "nobody"] if os.geteuid() == 0 else []
+        small = ["-M", "-m", "4", "-l", "127.0.0.1", "-p", str(service.port), *user]
+        service.spawn(services.program("memcached"), *small)
+        service.wait_until(lambda: services._answers(service.port))
+        return f"127.0.0.1:{service.port}"
+
+    server = services.Service("memcached", full)
+    try:
+        with cache(alias, LOCATION=server.url):
+            store = get_store(alias)
+            assert StoreUnavailableError in {fill(store, n) for n in range(20)}
+            assert store.get("0") == "x" * 500_000
+            store.close()
+    finally:
+        server.stop()
+
+
+def fill(store: Store, number: int) -> Any:
+    try:
+        return store.set(str(number), "x" * 500_000, 60)
+    except StoreUnavailableError as error:
+        return type(error)
+
+
+def running_database(alias: str) -> str:
+    """Return the name of the database behind the cache alias."""
+    if alias not in settings.CACHES and "CI" not in os.environ:
+        pytest.skip(f"nothing runs behind {alias}")
+    return alias.removeprefix("database_")
 
 
 def waiting(cursor: Any) -> list[int]:
@@ -203,12 +340,31 @@ def waiting(cursor: Any) -> list[int]:
     if cursor.db.vendor == "postgresql":
         cursor.execute("SELECT pid FROM pg_locks WHERE NOT granted")
     else:
-        # What runs for so long on an empty machine's few rows waits.
+        # The list is made anew only when nobody has read it for 0.1 s.
+        time.sleep(0.15)
         cursor.execute(
-            "SELECT id FROM information_schema.processlist WHERE time_ms > 200"
-            " AND info LIKE '%cache_mariadb%' AND id <> CONNECTION_ID()"
+            "SELECT trx_mysql_thread_id FROM information_schema.innodb_trx"
+            " WHERE trx_state = 'LOCK WAIT'"
         )
     return [row[0] for row in cursor.fetchall()]
+
+
+def outcome_when_ended(cursor: Any, call: Callable[[], Any]) -> Any:
+    """Start ``call``, end the connection on which it waits, and return what came of it."""
+    is_over = threading.Event()
+
+    def work() -> Any:
+        try:
+            return call()
+        finally:
+            is_over.set()
+
+    def end() -> None:
+        # MariaDB's list may be old: what is on it may be another call's.
+        while not is_over.wait(0.1):
+            end_waiting(cursor)
+
+    return outcome_during(end, work, until=lambda: waiting(cursor) != [])
 
 
 def end_waiting(cursor: Any) -> None:
@@ -216,6 +372,6 @@ def end_waiting(cursor: Any) -> None:
         if cursor.db.vendor == "postgresql":
             cursor.execute("SELECT pg_terminate_backend(%s)", [number])
         else:
-            # The list is up to 0.1 s old: a connection on it may have ended.
+            # It may have ended meanwhile.
             with contextlib.suppress(OperationalError):
                 cursor.execute(f"KILL CONNECTION {number}")

@@ -10,9 +10,11 @@ from typing import Any
 from django.contrib.auth import get_user_model
 
 # What counts of a name, and how much of it is looked at: more is nobody's name, and normalising
-# ten megabytes would cost a second.
+# ten megabytes would cost a second. All longer ones are one name: what stands behind the cut may
+# be somebody's, where a database skips the invisible characters before it.
 _LENGTH = 1_000
 _LOOKED_AT = 10_000
+_TOO_LONG = "a name of more than 10,000 characters"
 
 # Names for the login field that backends and libraries in use have.
 _FIELDS = ("email", "login", "phone")
@@ -30,12 +32,16 @@ def normalised(name: object) -> str:
     """Return the one form of a username, an e-mail address or whatever is typed as either.
 
     Case, width, compatibility forms, blanks around it and characters that show nothing make no
-    difference (NFKC, ``strip().casefold()``); 1,000 characters count.
+    difference (NFKC, ``strip().casefold()``); 1,000 characters count. Names of more than 10,000
+    without the blanks are one.
     """
-    text = str(name)[:_LOOKED_AT]
+    text = str(name).strip()
+    if len(text) > _LOOKED_AT:
+        return _TOO_LONG
     if not text.isascii():
+        # Databases compare by UPPER(), which makes one of the i with and without a dot.
         # Folding may yield what is to be composed again, or an invisible character.
-        text = unicodedata.normalize("NFKC", _visible(text)).casefold()
+        text = unicodedata.normalize("NFKC", _visible(text)).upper().casefold()
         text = unicodedata.normalize("NFKC", text)
     return _visible(text).strip().casefold()[:_LENGTH].strip()
 

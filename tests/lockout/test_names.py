@@ -28,6 +28,8 @@ def test_a_normalised_name_is_normal(name):
         ("ﬁona", "fiona"),
         ("\u3164\u2060alice\U000e0020", "alice"),
         ("al\x00ice\x7f", "alice"),
+        ("al\u0131ce", "alice"),
+        (" " * 10_001 + "alice", "alice"),
         (None, "none"),
         (42, "42"),
     ],
@@ -40,7 +42,13 @@ def test_a_name_of_10_megabytes_costs_little():
     begun = time.perf_counter()
     name = normalised("\u200b\uff21" * 5_000_000)
     assert time.perf_counter() - begun < 1
-    assert name == "a" * 1000
+    assert name == normalised("b" * 10_001)
+
+
+def test_no_name_hides_behind_the_cut():
+    hidden = {normalised("\u200b" * n + "alice") for n in range(9_996, 10_002)}
+    assert hidden == {normalised("b" * 10_001)}
+    assert normalised("\u200b" * 9_995 + "alice") == "alice"
 
 
 def test_lone_surrogates_are_names_too():

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from crossauth_django.exceptions import LockedOutError, StoreUnavailableError
     from crossauth_django.lockout.attempts import Attempt
 
+# What Django puts in the place of a login field that sounds like a secret ("api_user").
+_MASKED = "*" * 20
+
 
 @dataclass
 class SignIns:
@@ -31,7 +34,7 @@ class SignIns:
     def failed(self, name: str | None) -> None:
         """Leave the attempt on ``name`` counted: its password was wrong."""
         for attempt in reversed(self.pending):
-            if attempt.name == name:
+            if name in (attempt.name, _MASKED):
                 self.pending.remove(attempt)
                 return
 

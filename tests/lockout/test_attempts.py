@@ -4,6 +4,8 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth.signals import user_login_failed
+from django.test import RequestFactory
 
 from crossauth_django import lockout, signals
 from crossauth_django.exceptions import LockedOutError
@@ -234,6 +236,14 @@ def test_a_failure_is_found_among_several_attempts():
     tried.failed("nobody")
     tried.failed("alice")
     assert tried.pending == [bob]
+
+
+def test_a_failure_whose_name_django_masks_stays_counted(guess, clock):
+    request = RequestFactory().get("/")
+    lockout.sign_ins(request).pending.append(guess())
+    masked = {"username": "*" * 20, "password": "*" * 20}
+    user_login_failed.send(sender="", credentials=masked, request=request)
+    assert lockout.sign_ins(request).pending == []
 
 
 def test_a_limit_of_0_turns_a_dimension_off(guess, clock, settings):

@@ -2,6 +2,7 @@
 
 CrossAuthError
 ├── StoreUnavailableError      the cache server did not answer
+│   └── StoreBusyError         it did, and others hold the key for too long
 ├── AccountError
 │   ├── AccountLinkedError     the identity has another owner
 │   ├── AccountNotLinkedError  the address belongs to somebody, or to several
@@ -38,6 +39,10 @@ class StoreUnavailableError(CrossAuthError):
     """
 
     code = "store_unavailable"
+
+
+class StoreBusyError(StoreUnavailableError):
+    """The cache server answers, but others hold this key for too long. Nothing was written."""
 
 
 class AccountError(CrossAuthError):

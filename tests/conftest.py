@@ -6,9 +6,14 @@ from typing import Any
 
 import pytest
 from django.core.cache import caches
+from hypothesis import settings as hypothesis_settings
 
 from tests.concurrency import Crew
 from tests.provider import CLIENT_ID, CLIENT_SECRET, Provider, running_provider
+
+# Without a folder of examples in the work tree, which several runs at once would share.
+hypothesis_settings.register_profile("crossauth", database=None)
+hypothesis_settings.load_profile("crossauth")
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import pytest
+import time_machine
 from asgiref.sync import sync_to_async
 from django.core.cache import caches
 from django.db import connections, transaction
@@ -326,6 +327,53 @@ def test_clear_clears(store, alias, key):
     store.set(key, "value")
     caches[alias].clear()
     assert store.get(key) is None
+
+
+@pytest.mark.parametrize("alias", DATABASE_ALIASES, indirect=True)
+def test_no_engine_culls_what_lives(alias, keys, settings):
+    options = {"MAX_ENTRIES": 5, "CULL_FREQUENCY": 2}
+    changed = {**settings.CACHES[alias], "OPTIONS": options}
+    with override_settings(CACHES={**settings.CACHES, alias: changed}):
+        store = get_store(alias)
+        names = keys(20)
+        for name in names:
+            store.add(name, "value", 60)
+            store.step(COUNT, [name], [60_000], slot="s")
+        assert [store.pop(name) for name in names] == ["value"] * 20
+        assert [store.get(name, slot="s") for name in names] == ["1"] * 20
+
+
+@pytest.mark.parametrize("alias", DATABASE_ALIASES, indirect=True)
+def test_what_django_culls_is_missing_and_breaks_nothing(alias, keys, settings):
+    names = keys(20)
+    store = get_store(alias)
+    for name in names:
+        store.set(name, "value", 60)
+    # Every entry goes, as under an attacker who makes more than MAX_ENTRIES.
+    options = {"MAX_ENTRIES": 0, "CULL_FREQUENCY": 0}
+    changed = {**settings.CACHES[alias], "OPTIONS": options}
+    with override_settings(CACHES={**settings.CACHES, alias: changed}):
+        caches[alias].set("theirs", "value", 60)
+    assert [store.get(name) for name in names] == [None] * 20
+    assert [store.pop(names[0]), store.add(names[1], "again", 60)] == [None, True]
+    assert store.step(COUNT, [names[2]], [60_000]) == [1]
+
+
+@pytest.mark.parametrize("alias", DATABASE_ALIASES, indirect=True)
+def test_what_is_neither_expired_nor_djangos_survives_its_culling(alias, key, settings):
+    store = get_store(alias)
+    caches[alias].clear()
+    caches[alias].set("theirs", "value", -1)
+    store.set(key, "value", 60)
+    with time_machine.travel(time.time() - 600):
+        for number in range(20):
+            store.set(f"{key}-{number}", "expired", 1)
+    options = {"MAX_ENTRIES": 10}
+    changed = {**settings.CACHES[alias], "OPTIONS": options}
+    with override_settings(CACHES={**settings.CACHES, alias: changed}):
+        caches[alias].set("theirs", "value", 60)
+        assert caches[alias].get("theirs") == "value"
+    assert store.pop(key) == "value"
 
 
 @pytest.mark.parametrize("alias", DATABASE_ALIASES, indirect=True)

@@ -19,7 +19,13 @@ from crossauth_django.stores import Store, get_store
 from tests import services
 from tests.concurrency import run_together
 from tests.stores.conftest import DATABASE_ALIASES
-from tests.stores.servers import Server, cache, outcome_during, running, unread_bytes
+from tests.stores.servers import (
+    Server,
+    cache,
+    outcome_during,
+    running,
+    unread_bytes,
+)
 from tests.stores.steps import COUNT
 
 # What each driver is told here: wait at most this long, and hide errors where it can.
@@ -145,6 +151,43 @@ def test_a_redis_that_refuses_is_not_a_missing_key(server, alias, command, opera
     client.connection_pool.disconnect()
     with pytest.raises(StoreUnavailableError):
         OPERATIONS[operation](store)
+
+
+@pytest.mark.parametrize("alias", ["redis", "django_redis_cache"])
+def test_a_redis_that_cannot_save_is_not_a_missing_key(server, alias):
+    store = get_store(alias)
+    store.set("key", "1")
+    client = store._client
+    client.execute_command("CONFIG", "SET", "save", "3600 1")
+    # Where its file should be stands a folder that is not empty.
+    (server.folder / "dump.rdb" / "x").mkdir(parents=True)
+    client.execute_command("BGSAVE")
+    server.wait_until(lambda: client.info()["rdb_last_bgsave_status"] == "err")
+    for operation in ("set", "add", "delete", "pop", "step"):
+        with pytest.raises(StoreUnavailableError, match="MISCONF"):
+            OPERATIONS[operation](store)
+    assert store.get("key") == "1"
+
+
+@pytest.mark.parametrize("alias", ["redis", "django_redis_cache"])
+def test_a_redis_that_still_loads_is_not_a_missing_key(server, alias):
+    store = get_store(alias)
+    store.set("key", "value")
+    for number in range(25):
+        store.set(f"key-{number}", "x" * 4096)
+    client = store._client
+    client.execute_command("CONFIG", "SET", "rdbcompression", "no")
+    client.execute_command("SAVE")
+    server.kill()
+    # It looks up from its work between two keys.
+    delays = ["--key-load-delay", "100000", "--loading-process-events-interval-bytes"]
+    server.spawn(*server.process.args, *delays, "1024")
+    server.wait_until(lambda: services._answers(server.port))
+    for operation in ("get", "pop", "step"):
+        with pytest.raises(StoreUnavailableError, match=r"(?i)loading"):
+            OPERATIONS[operation](store)
+    server.wait_until(lambda: outcome_of(store, "key") != "unavailable")
+    assert store.get("key") == "value"
 
 
 @pytest.mark.parametrize("alias", ["pymemcache", "pylibmc"])

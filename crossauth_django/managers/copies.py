@@ -78,14 +78,16 @@ class Copy(NamedTuple):
 
         Copies that were signed with an earlier ``SECRET_KEY`` are made anew from their rows.
         """
-        if value[:1] not in (ROW, VISITOR):
-            return None
-        nonce, signature, body = value[1:].split("|", 2)
-        if not constant_time_compare(signature, _signature(value[0], digest, body)):
+        head, _bar, body = value.partition("|")
+        kind, nonce = head[:1], head[1:]
+        signature, _bar, body = body.partition("|")
+        if kind not in (ROW, VISITOR) or not constant_time_compare(
+            signature, _signature(kind, digest, body)
+        ):
             return None
         seen, created, ends, version, text = body.split("|", 4)
         times = float(seen), float(created), float(ends)
-        return cls(value[0], nonce, *times, int(version), text)
+        return cls(kind, nonce, *times, int(version), text)
 
 
 def _decide(values: Sequence[str | None], now: int, args: Sequence[str]) -> Outcome:

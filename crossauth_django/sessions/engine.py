@@ -17,7 +17,7 @@ from django.contrib.sessions.backends.base import UpdateError
 
 from crossauth_django import crypto
 from crossauth_django.exceptions import StoreUnavailableError
-from crossauth_django.managers.copies import ROW, VISITOR, get_copies
+from crossauth_django.managers.copies import ROW, VISITOR, Copy, get_copies
 from crossauth_django.managers.sessions import fingerprints
 from crossauth_django.models import UserSession
 from crossauth_django.sessions.current import note_loaded
@@ -60,7 +60,7 @@ class SessionStore(SessionReader):
             value = get_copies().read(digest, UserSession.objects.changed_lately)
         except StoreUnavailableError:
             value = None
-        if value is not None and value[0] in ROW + VISITOR:
+        if value is not None and Copy.parse(digest, value) is not None:
             return True
         rows = UserSession.objects.primary().active()
         return bool(rows.filter(token_hash=digest).exists())

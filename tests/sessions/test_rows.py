@@ -101,6 +101,13 @@ def test_a_rotation_that_is_rolled_back_leaves_the_key(session):
     assert SessionStore(key).load()[SESSION_KEY]
 
 
+@pytest.mark.parametrize("text", ["s", "s|", "sn|x", "v||", "vn|x|1|2", "x", ""])
+def test_what_others_wrote_in_a_copys_place_is_not_read(session, text):
+    get_copies().store.set(f"session:{session.digest}", text, 60)
+    assert SessionStore().exists(session.session_key)
+    assert again(session)[SESSION_KEY]
+
+
 def test_a_copy_that_is_older_than_the_row_gives_way(session):
     newer = session.encode({**session.load(), "cart": "full"})
     UserSession.objects.update(data=newer, changed_at=utc_now())

@@ -13,7 +13,8 @@ from datetime import timedelta
 from typing import Any, TypeVar, cast
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
-from django.contrib.auth import update_session_auth_hash
+from django.contrib.auth import SESSION_KEY, update_session_auth_hash
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.mixins import AccessMixin
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
@@ -44,13 +45,15 @@ def is_elevated(request: HttpRequest) -> bool:
 def elevate(request: HttpRequest, password: str) -> bool:
     """Check the password of the request's user and elevate the session; False when it is wrong.
 
+    False, too, when it is not the session that signs the user in: a token elevates nothing.
+
     The attempt is counted before the password is looked at, in one statement, so a burst tries
     no more than ``CROSSAUTH_SUDO_ATTEMPTS``. Then the session is asked no more for
     ``CROSSAUTH_SUDO_LOCK`` and loses its elevation: ``LockedOutError``. On success the session
     has a new key, and the old one is dead.
     """
     user, session = request.user, _session(request)
-    if not user.is_authenticated or not session.has_row:
+    if not user.is_authenticated or not session.has_row or not _owns(user, session):
         return False
     if not _reserve(session):
         session.pop(ELEVATED_KEY, None)
@@ -150,6 +153,14 @@ def _retry_after(session: SessionStore) -> int:
     tried = _rows(session).values_list("sudo_tried_at", flat=True).first()
     left = conf.CROSSAUTH_SUDO_LOCK - (utc_now() - (tried or utc_now()))
     return max(1, -(-left // timedelta(seconds=1)))
+
+
+def _owns(user: AbstractBaseUser, session: SessionStore) -> bool:
+    """Say whether it is the session that signs the user in.
+
+    Who signs in by a token can have any number of visitors' sessions, each with its attempts.
+    """
+    return bool(session.get(SESSION_KEY) == user._meta.pk.value_to_string(user))
 
 
 def _rows(session: SessionStore) -> Any:

@@ -8,9 +8,9 @@ from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import make_password
 from django.core.exceptions import ImproperlyConfigured
-from django.test import AsyncClient, override_settings
+from django.test import AsyncClient, Client, override_settings
 
-from crossauth_django import sudo
+from crossauth_django import devices, sudo
 from crossauth_django.exceptions import LockedOutError
 from crossauth_django.models import UserSession
 from crossauth_django.sessions import SessionStore
@@ -129,6 +129,16 @@ def test_with_a_url_the_page_there_asks(browser, path):
 
 def test_a_class_without_a_url_refuses(browser):
     assert may(browser, "/secret/class/plain/") == 403
+
+
+def test_a_token_elevates_no_visitors_session(user, settings):
+    # Or who has stolen it would have three guesses at the password in each new session.
+    settings.CROSSAUTH_ANONYMOUS_SESSIONS = "table"
+    token = devices.issue_token(user, client_name="phone", max_age=timedelta(hours=1))
+    client = Client(HTTP_AUTHORIZATION=f"Bearer {token}")
+    client.get("/put/?cart=full")
+    assert try_password(client, PASSWORD) == "False"
+    assert may(client) == 403
 
 
 def test_a_renewed_hash_keeps_the_session(user, settings):

@@ -60,7 +60,7 @@ def test_the_current_session_is_marked(user, browser):
 
 
 def current(client):
-    return UserSession.objects.get(token_hash=client.session.digest)
+    return UserSession.objects.primary().get(token_hash=client.session.digest)
 
 
 def test_the_latest_activity_comes_first(user):
@@ -130,6 +130,24 @@ def test_what_ends_in_a_transaction_that_is_rolled_back_has_not_ended(user, brow
         devices.revoke_all(user)
         transaction.set_rollback(True)
     assert whoami(browser)
+
+
+class Replicas:
+    """Reads from a database that is not there."""
+
+    def db_for_read(self, model, **hints):
+        return "replica"
+
+    def db_for_write(self, model, **hints):
+        return "default"
+
+
+def test_ending_asks_no_replica(user, browser, settings):
+    # A copy would be forgotten before the change is committed, or the end of it not be known.
+    settings.DATABASE_ROUTERS = [Replicas()]
+    assert devices.revoke(user, str(current(browser).pk))
+    assert devices.revoke_all(user) == 0
+    assert UserSession.objects.filter(user_id=user.pk).delete()[0] == 1
 
 
 # The cap.

@@ -63,6 +63,7 @@ class UserSessionQuerySet(_QuerySet):
 
     def delete(self) -> tuple[int, dict[str, int]]:
         """Delete the rows and, once that is committed, their copies."""
+        self._for_write = True
         digests = list(self.values_list("token_hash", flat=True))
         deleted = super().delete()
         self.forget(digests, buries=True)
@@ -79,7 +80,8 @@ class UserSessionQuerySet(_QuerySet):
         connection = connections[self.db]
         if connection.vendor not in ("postgresql", "sqlite"):
             # No UPDATE ... RETURNING. The rows are told by the moment of their change.
-            self.update(**values)
+            if not self.update(**values):
+                return []
             changed = self.model._default_manager.using(self.db).filter(
                 changed_at=values["changed_at"]
             )
@@ -98,6 +100,8 @@ class UserSessionQuerySet(_QuerySet):
 
     def forget(self, digests: list[str], *, buries: bool = False) -> None:
         """Forget the copies once what was written so far is committed."""
+        # A replica commits nothing.
+        self._for_write = True
         if digests:
             forget = functools.partial(
                 _forget_copies, self.model, digests, using=self.db, buries=buries

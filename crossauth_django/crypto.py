@@ -43,7 +43,7 @@ def keyed_digest(label: str, value: str, *, key: str | bytes | None = None) -> s
     secret = settings.SECRET_KEY if key is None else key
     name = f"crossauth_django.{label}"
     derived = hashlib.sha256(_bytes(name) + b"\0" + _bytes(secret)).digest()
-    return hmac.new(derived, _bytes(value), hashlib.sha256).hexdigest()
+    return hmac.digest(derived, _bytes(value), "sha256").hex()
 
 
 def code_challenge(code_verifier: str) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
+
+from django.core.signals import setting_changed
 
 from crossauth_django import securitylog
 from crossauth_django.addresses import network_of
@@ -85,8 +89,9 @@ def settling(mode: str, ids: Sequence[str], starts: Sequence[int]) -> Call:
     return Call([*map(key_of, ids)], _arguments(mode, on_success, starts, ids))
 
 
+@functools.cache
 def rules() -> Rules:
-    """Return the configured lengths, in milliseconds."""
+    """Return the configured lengths, in milliseconds; read once, and again when a test changes one."""
     return Rules(
         _milliseconds(conf.CROSSAUTH_LOCKOUT_WINDOW),
         GRACE_MS,
@@ -94,6 +99,13 @@ def rules() -> Rules:
         _milliseconds(conf.CROSSAUTH_LOCKOUT_MAX),
         _milliseconds(conf.CROSSAUTH_LOCKOUT_RETENTION),
     )
+
+
+def _read_again(**kwargs: Any) -> None:
+    rules.cache_clear()
+
+
+setting_changed.connect(_read_again, dispatch_uid="crossauth_django.lockout.rules")
 
 
 def key_of(subject_id: str) -> str:

@@ -246,6 +246,12 @@ def test_a_failure_whose_name_django_masks_stays_counted(guess, clock):
     assert lockout.sign_ins(request).pending == []
 
 
+def test_a_changed_length_holds_at_once(guess, clock, settings):
+    assert lock(guess, clock) == 60
+    settings.CROSSAUTH_LOCKOUT_BASE = timedelta(seconds=90)
+    assert lock(guess, clock, name="bob", address="192.0.2.2") == 90
+
+
 def test_a_limit_of_0_turns_a_dimension_off(guess, clock, settings):
     settings.CROSSAUTH_LOCKOUT_ATTEMPTS = 0
     settings.CROSSAUTH_LOCKOUT_USER_ATTEMPTS = 0

@@ -6,6 +6,7 @@ import functools
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from asgiref.sync import sync_to_async
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.http import HttpRequest
 
@@ -163,6 +164,57 @@ def user_of_token(token: str) -> AbstractBaseUser | None:
         rows.update(last_active_at=now)
     found: AbstractBaseUser = user
     return found
+
+
+async def alist_sessions(
+    user: AbstractBaseUser,
+    *,
+    request: HttpRequest | None = None,
+    include_ended: bool = False,
+) -> list[Device]:
+    """See ``list_sessions``."""
+    return await sync_to_async(list_sessions)(
+        user, request=request, include_ended=include_ended
+    )
+
+
+async def arevoke(
+    user: AbstractBaseUser, handle: str, *, reason: str = "user_revoked"
+) -> bool:
+    """See ``revoke``."""
+    return await sync_to_async(revoke)(user, handle, reason=reason)
+
+
+async def arevoke_others(
+    request: HttpRequest, *, reason: str = "user_revoked_all"
+) -> int:
+    """See ``revoke_others``."""
+    request.user = await request.auser()
+    return await sync_to_async(revoke_others)(request, reason=reason)
+
+
+async def arevoke_all(user: AbstractBaseUser, *, reason: str = "logout_all") -> int:
+    """See ``revoke_all``."""
+    return await sync_to_async(revoke_all)(user, reason=reason)
+
+
+async def aremember(request: HttpRequest) -> None:
+    """See ``remember``."""
+    await sync_to_async(remember)(request)
+
+
+async def aissue_token(
+    user: AbstractBaseUser, *, client_name: str, max_age: timedelta
+) -> str:
+    """See ``issue_token``."""
+    return await sync_to_async(issue_token)(
+        user, client_name=client_name, max_age=max_age
+    )
+
+
+async def auser_of_token(token: str) -> AbstractBaseUser | None:
+    """See ``user_of_token``."""
+    return await sync_to_async(user_of_token)(token)
 
 
 def client_of(user_agent: str | None, address: str) -> dict[str, Any]:

@@ -136,7 +136,7 @@ class BearerTokenMiddleware:
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
         token = _bearer_token(request)
         if token is not None and not (await request.auser()).is_authenticated:
-            _sign_in(request, await sync_to_async(devices.user_of_token)(token))
+            _sign_in(request, await devices.auser_of_token(token))
         return await cast("Awaitable[HttpResponseBase]", self.get_response(request))
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import uuid
 from collections import Counter
 from datetime import timedelta
@@ -9,7 +10,7 @@ import time_machine
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
 from django.db import transaction
-from django.test import AsyncClient, Client, override_settings
+from django.test import AsyncClient, AsyncRequestFactory, Client, override_settings
 
 from crossauth_django import devices
 from crossauth_django.models import UserSession
@@ -307,6 +308,38 @@ def test_tokens_on_the_async_side(transactional_db):
         return [answer.content.decode() for answer in answers]
 
     assert run(use()) == [str(user.pk), "", ""]
+
+
+def test_devices_on_the_async_side(transactional_db):
+    user = make_user("ann@example.org", PASSWORD)
+    browsers = [sign_in(user) for _ in range(3)]
+    key = browsers[0].cookies["sessionid"].value
+
+    async def use():
+        request = AsyncRequestFactory().post("/")
+        request.session = SessionStore(key)
+        request.auser = functools.partial(get_user_model().objects.aget, pk=user.pk)
+        await devices.aremember(request)
+        token = await devices.aissue_token(
+            user, client_name="phone", max_age=timedelta(hours=1)
+        )
+        found = await devices.alist_sessions(user, request=request)
+        return [
+            request.session.get_expiry_age() // 86400,
+            [(device.kind, device.is_current) for device in found].count(
+                ("browser", True)
+            ),
+            await devices.auser_of_token(token) == user,
+            await devices.arevoke(
+                user, next(each.handle for each in found if each.kind == "token")
+            ),
+            await devices.auser_of_token(token),
+            await devices.arevoke_others(request),
+            await devices.arevoke_all(user),
+            len(await devices.alist_sessions(user, include_ended=True)),
+        ]
+
+    assert run(use()) == [30, 1, True, True, None, 2, 1, 4]
 
 
 def test_without_the_parser_browsers_have_no_names(user, browser, monkeypatch):

@@ -178,7 +178,18 @@ class Attempts(RuleBasedStateMachine):
     @precondition(lambda self: self.flying)
     @rule(data=st.data(), mode=st.sampled_from(["clear", "return"]))
     def success(self, data: st.DataObject, mode: str) -> None:
-        number = data.draw(st.integers(0, len(self.flying) - 1))
+        self.settle(data.draw(st.integers(0, len(self.flying) - 1)), mode)
+
+    @rule(ids=subjects, mode=st.sampled_from(["clear", "return"]))
+    def success_that_outlives_its_window(self, ids: list[str], mode: str) -> None:
+        before = len(self.flying)
+        self.attempt(ids)
+        if len(self.flying) > before:
+            self.time_moves(60)
+            self.attempt(ids)
+            self.settle(before, mode)
+
+    def settle(self, number: int, mode: str) -> None:
         ids, starts, attempt = self.flying.pop(number)
         self.step(mode, ids, starts)
         mine = (attempt, ids[0])

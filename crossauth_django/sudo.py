@@ -110,17 +110,25 @@ def sudo_required(view: V | None = None, *, url: str | None = None) -> Any:
 
 
 class SudoRequiredMixin(AccessMixin):
-    """``sudo_required`` for class-based views; list it first."""
+    """``sudo_required`` for class-based views, sync or async; list it first."""
 
     sudo_url: str | None = None
 
-    def dispatch(
-        self, request: HttpRequest, *args: Any, **kwargs: Any
-    ) -> HttpResponseBase:
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        if getattr(self, "view_is_async", False):
+            return self._adispatch(request, super().dispatch, *args, **kwargs)  # type: ignore[misc]
         refusal = _refusal(request, self.sudo_url)
         if refusal is not None:
             return refusal
-        return super().dispatch(request, *args, **kwargs)  # type: ignore[misc,no-any-return]
+        return super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
+
+    async def _adispatch(
+        self, request: HttpRequest, dispatch: Any, *args: Any, **kwargs: Any
+    ) -> HttpResponseBase:
+        request.user = await request.auser()
+        refusal = await sync_to_async(_refusal)(request, self.sudo_url)
+        answer: HttpResponseBase = refusal or await dispatch(request, *args, **kwargs)
+        return answer
 
 
 def _refusal(request: HttpRequest, url: str | None) -> HttpResponseBase | None:

@@ -159,17 +159,18 @@ def test_other_engines_are_refused(user, rf, settings):
         try_password(browser, PASSWORD)
 
 
-def test_on_the_async_side(transactional_db):
+@pytest.mark.parametrize("path", ["/asecret/", "/asecret/class/"])
+def test_on_the_async_side(transactional_db, path):
     ann = make_user("ann@example.org", PASSWORD)
 
     async def use():
         client = AsyncClient()
         await sync_to_async(client.force_login)(ann)
         return [
-            (await client.get("/asecret/")).status_code,
+            (await client.get(path)).status_code,
             (await client.post("/aelevate/", {"password": PASSWORD})).content,
-            (await client.get("/asecret/")).status_code,
-            (await AsyncClient().get("/asecret/")).status_code,
+            (await client.get(path)).status_code,
+            (await AsyncClient().get(path)).status_code,
         ]
 
     assert run(use()) == [403, b"True", 200, 302]

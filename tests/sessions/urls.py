@@ -95,6 +95,11 @@ class Secret(sudo.SudoRequiredMixin, View):
         return untouched(request)
 
 
+class AsyncSecret(sudo.SudoRequiredMixin, View):
+    async def get(self, request: HttpRequest) -> HttpResponse:
+        return untouched(request)
+
+
 async def asecret(request: HttpRequest) -> HttpResponse:
     return untouched(request)
 
@@ -107,6 +112,7 @@ urlpatterns = [
     path("secret/there/", sudo.sudo_required(url="elevate")(untouched)),
     path("secret/class/", Secret.as_view(sudo_url="elevate")),
     path("secret/class/plain/", Secret.as_view()),
+    path("asecret/class/", AsyncSecret.as_view()),
     path("asecret/", sudo.sudo_required(asecret)),
     path("address/", csrf_exempt(address)),
     path("flush/", csrf_exempt(flush)),

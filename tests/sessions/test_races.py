@@ -16,6 +16,7 @@ from django.conf import settings
 from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends.base import UpdateError
 from django.core.cache import caches
+from django.db import transaction
 from django.test import override_settings
 
 from crossauth_django.conf import conf
@@ -46,9 +47,10 @@ def counters():
 def meet(name):
     """Wait for the other process: what follows starts in both at the same moment."""
     position = counters().incr(name) - 1
-    deadline = time.monotonic() + 60
-    while int(counters().get(name)) < 2 and time.monotonic() < deadline:
-        time.sleep(0.0001)
+    if position:
+        counters().rpush(f"{name}:go", "")
+    else:
+        counters().blpop([f"{name}:go"], timeout=60)
     return position
 
 
@@ -108,14 +110,17 @@ def end(key, name):
 
 def new_sessions(user, count):
     keys = []
-    for _ in range(count):
-        session = SessionStore()
-        session[SESSION_KEY] = str(user.pk)
-        session.save()
-        keys.append(session.session_key)
-        if len(keys) % 3:
+    # One commit for all of them.
+    with transaction.atomic():
+        for _ in range(count):
+            session = SessionStore()
+            session[SESSION_KEY] = str(user.pk)
+            session.save()
+            keys.append(session.session_key)
+    for number, key in enumerate(keys, 1):
+        if number % 3:
             # The copy is there before the race.
-            SessionStore(session.session_key).load()
+            SessionStore(key).load()
     return keys
 
 

@@ -19,6 +19,7 @@ from django.contrib.auth.signals import (
 from django.core.signals import request_finished, request_started
 from django.db import models
 from django.db.models.signals import post_save, pre_delete, pre_save
+from django.forms import CheckboxInput
 from django.http import HttpRequest
 
 from crossauth_django.addresses import client_address
@@ -74,7 +75,11 @@ def take_sign_in_over(
         return
     agent, address = request.META.get("HTTP_USER_AGENT"), client_address(request)
     session.signed_in(user, devices.client_of(agent, address))
-    if request.method == "POST" and request.POST.get(REMEMBER_FIELD):
+    # As Django reads a checkbox: "false" means no.
+    checkbox = CheckboxInput()
+    if request.method == "POST" and checkbox.value_from_datadict(
+        request.POST, {}, REMEMBER_FIELD
+    ):
         session.remember()
 
 

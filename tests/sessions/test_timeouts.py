@@ -94,6 +94,11 @@ def test_one_that_was_not_asked_to_be_remembered_is_not(clock, user, settings):
     assert not whoami(browser)
 
 
+def test_false_in_the_field_is_a_no(user, settings):
+    browser = sign_in(user, remember_me="false")
+    assert browser.cookies["sessionid"]["max-age"] == settings.SESSION_COOKIE_AGE
+
+
 def test_remember_before_login_counts(clock, user):
     browser = sign_in(user)
     browser.post("/remember/")

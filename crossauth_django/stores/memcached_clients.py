@@ -157,6 +157,10 @@ class Clients:
             client.close()
             self.close()
             raise self._unavailable(error) from error
+        except BaseException:
+            # A value that is too large, or an interrupt before the answer was read.
+            client.close()
+            raise
         self._idle.append(client)
         return is_done
 

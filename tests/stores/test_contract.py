@@ -326,7 +326,25 @@ def reversed_key(key: str, key_prefix: str, version: int) -> str:
 def test_clear_clears(store, alias, key):
     store.set(key, "value")
     caches[alias].clear()
+    caches[alias].close()
     assert store.get(key) is None
+
+
+@pytest.mark.parametrize("alias", DATABASE_ALIASES, indirect=True)
+def test_an_add_over_an_expired_row_sees_who_was_faster(store, alias, key):
+    connection = connections[alias.removeprefix("database_")]
+    with time_machine.travel(time.time() - 600):
+        store.set(key, "expired", 1)
+    pending = [lambda: store.set(key, "theirs", 60)]
+
+    def wrapper(execute: Any, sql: str, *rest: Any) -> Any:
+        if sql.startswith("UPDATE") and pending:
+            pending.pop()()
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(wrapper):
+        assert not store.add(key, "ours", 60)
+    assert store.get(key) == "theirs"
 
 
 @pytest.mark.parametrize("alias", DATABASE_ALIASES, indirect=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socketserver
 import threading
@@ -43,7 +44,9 @@ def stopped_once(meanwhile: Callable[[], Any]) -> TestStep:
 
 def removed(store: Any, key: str) -> Any:
     """Lose one entry as a server does whose memory is full."""
-    return store._cache._cache.delete(store._name(key, "s"))
+    removed = store._cache._cache.delete(store._name(key, "s"))
+    store._cache.close()
+    return removed
 
 
 def test_a_lock_whose_holder_died_ends_by_itself(store, key):
@@ -97,6 +100,15 @@ def test_a_step_on_one_key_sees_what_came_in_between(store, key):
     assert store.step(step, [key], [60_000]) == [11]
 
 
+def test_a_value_that_is_refused_leaves_no_connection_open(store, key):
+    for _ in range(3):
+        with pytest.raises(ValueError, match="too large"):
+            store.set(key, "x" * 2**20)
+    # What is collected while it is open warns, and a warning is a failure.
+    gc.collect()
+
+
+@pytest.mark.parametrize("alias", ["pymemcache"])
 def test_a_key_that_stays_busy_is_an_error_in_the_end(store, key):
     def twin(values: Sequence[str | None], now: int, args: Sequence[str]) -> Outcome:
         store.set(key, "10", 60)

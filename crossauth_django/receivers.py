@@ -78,7 +78,7 @@ def take_sign_in_over(
     # As Django reads a checkbox: "false" means no.
     checkbox = CheckboxInput()
     if request.method == "POST" and checkbox.value_from_datadict(
-        request.POST, {}, REMEMBER_FIELD
+        request.POST, request.FILES, REMEMBER_FIELD
     ):
         session.remember()
 

@@ -65,7 +65,7 @@ def test_steps_over_two_keys_keep_their_sum(alias, store, key, crew):
 
 
 def test_a_set_is_not_lost_among_steps(alias, store, key, crew):
-    lost = race(alias, crew, jobs.set_or_append, key, 10)
+    lost = race(alias, crew, jobs.set_or_append, key, 5)
     assert [text for texts in lost for text in texts] == []
 
 

@@ -73,7 +73,19 @@ def _named(login: str) -> Any:
         found = AccountsStorage().find_user_by_email(login)
     except AccountNotLinkedError:
         return None
-    return None if found is None else found.native
+    return _respelled(login) if found is None else found.native
+
+
+def _respelled(login: str) -> Any:
+    """Return whom the lock is about when its last guess was spelt otherwise; no two of them."""
+    model = get_user_model()
+    field = f"{model.USERNAME_FIELD}__iexact"
+    try:
+        named = model._default_manager.filter(**{field: lockout.normalised(login)})[:2]
+        found = list(named)
+    except ValueError:
+        return None
+    return found[0] if len(found) == 1 else None
 
 
 def _may_be_sent(address: str) -> bool:

@@ -84,6 +84,14 @@ def test_an_address_is_as_good_as_a_name(mailing, client, clock):
     assert mail.outbox[0].to == ["alice@example.org"]
 
 
+@pytest.mark.parametrize("spelling", ["ALICE", "\uff41lice", "al\u200bice"])
+def test_another_spelling_does_not_keep_the_lock_from_the_owner(
+    mailing, client, clock, spelling
+):
+    guesses(client, clock, name=spelling)
+    assert [message.to for message in mail.outbox] == [["alice@example.org"]]
+
+
 def test_nobody_else_gets_mail(mailing, client, clock):
     get_user_model().objects.create_user("no-address", password="x")
     get_user_model().objects.create_user("gone", email="g@example.org", is_active=False)
@@ -92,6 +100,7 @@ def test_nobody_else_gets_mail(mailing, client, clock):
     names = ["nobody", "no-address", "gone", "twin@example.org", "nul\x00", ""]
     for name in names:
         guesses(client, clock, name=name)
+    unlocking.mail_link("\ud800", ("p",), "https://example.org")
     assert mail.outbox == []
 
 

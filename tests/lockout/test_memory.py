@@ -8,7 +8,7 @@ from crossauth_django.lockout.subjects import SLOT, key_of
 from crossauth_django.stores import get_store
 from tests.services import start
 
-SUBJECTS = 5000
+SUBJECTS = 2500
 
 
 @pytest.fixture

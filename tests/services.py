@@ -4,6 +4,9 @@ A pytest plug-in (``-p tests.services``), loaded before Django reads its setting
 are already named in ``CROSSAUTH_TEST_<SERVICE>_URL`` are used as they are. Redis must always
 run; the others run where they are installed; with ``CI`` set, none may be missing.
 ``CROSSAUTH_TEST_SERVICES=redis,postgres`` narrows a quick run to those.
+
+Each process of a parallel run (pytest-xdist) has caches of its own, which tests empty, and
+databases of its own on the servers of them all.
 """
 
 from __future__ import annotations
@@ -243,7 +246,16 @@ def _mariadb_answers(port: int) -> bool:
 _running: list[Service] = []
 
 
+def alone() -> dict[str, str]:
+    """The environment of a test run inside this one: its servers, not its options."""
+    dropped = ("PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER")
+    return {name: value for name, value in os.environ.items() if name not in dropped}
+
+
 def _start_wanted() -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        for name in ("redis", "memcached"):
+            os.environ.pop(f"CROSSAUTH_TEST_{name.upper()}_URL", None)
     wanted = os.environ.get("CROSSAUTH_TEST_SERVICES", ",".join(NAMES)).split(",")
     absent = [
         name

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests import services
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -43,20 +45,20 @@ def test_the_examples_sign_in_page_is_covered(tmp_path):
 
 def test_the_doors_of_drf_simplejwt_and_allauth_are_covered(tmp_path):
     environment = {
-        **os.environ,
+        **services.alone(),
         "CROSSAUTH_TEST_DOORS": "1",
         "CROSSAUTH_TEST_DATABASE": "sqlite",
         "CROSSAUTH_TEST_FOLDER": str(tmp_path),
         "DJANGO_SETTINGS_MODULE": "tests.doors.settings",
         "COVERAGE_PROCESS_START": str(ROOT / "pyproject.toml"),
     }
-    environment.pop("PYTEST_ADDOPTS", None)
     done = subprocess.run(
         [
             sys.executable,
             "-m",
             "pytest",
             "-q",
+            "-n0",
             "--ds=tests.doors.settings",
             "tests/doors",
         ],

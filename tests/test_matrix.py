@@ -12,6 +12,8 @@ from typing import NamedTuple
 import pytest
 from django.conf import settings
 
+from tests import services
+
 # Who wins a race is up to the database and to the unique address that a model has or has not:
 # these differ in neither from another cell, or from this run.
 RACELESS = ("--ignore=tests/accounts/test_races.py",)
@@ -44,11 +46,12 @@ CELLS = [
 
 
 def conform(cell: Cell) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-n0"]
+    command += ["-p", "no:cacheprovider"]
     return subprocess.run(
         [*command, "--nomigrations", "tests/accounts", *cell.options],
         env={
-            **os.environ,
+            **services.alone(),
             # The servers of this run; nothing else is started.
             "CROSSAUTH_TEST_SERVICES": "redis",
             "CROSSAUTH_TEST_DATABASE": cell.database,

@@ -52,6 +52,8 @@ def test_bcrypt_hash_is_handed_out_bare(storage, version):
         "bcrypt$$2b$04$short",
         "$2b$04$" + "a" * 53,
     ],
+    # Named: a salt is another in each of the test processes, which must agree on the names.
+    ids=["md5", "bcrypt_sha256", "unusable", "blank", "no hash", "short", "bare"],
 )
 def test_other_passwords_are_not_handed_out(storage, password):
     user = make_user()
@@ -85,7 +87,9 @@ def test_password_of_any_algorithm_is_usable(storage, hasher):
     assert storage.find_user_by_id(user.pk).has_usable_password
 
 
-@pytest.mark.parametrize("password", [make_password(None), ""])
+@pytest.mark.parametrize(
+    "password", [pytest.param(make_password(None), id="unusable"), ""]
+)
 def test_unusable_and_blank_passwords_are_not_usable(storage, password):
     user = make_user()
     get_user_model().objects.filter(pk=user.pk).update(password=password)

@@ -135,9 +135,7 @@ def check_flag_of_changed_user(
     **kwargs: Any,
 ) -> None:
     """Take a project's own "verified" flag away with the address that it was set for."""
-    if raw or not isinstance(instance, AbstractBaseUser):
-        return
-    if not isinstance(instance, get_user_model()):
+    if raw or not isinstance(instance, AbstractBaseUser) or not _is_user(instance):
         return
     fields = {users.verified_flag(type(instance)), instance.get_email_field_name()}
     if update_fields is None or not fields.isdisjoint(update_fields):
@@ -154,9 +152,9 @@ def end_sessions_of_changed_user(
     **kwargs: Any,
 ) -> None:
     """End the others after another password or address, and all of a user who is disabled."""
-    if created or raw or not isinstance(instance, AbstractBaseUser):
+    if not isinstance(instance, AbstractBaseUser) or not _is_user(instance):
         return
-    if not isinstance(instance, get_user_model()):
+    if created or raw:
         return
     fields = {"password", instance.get_email_field_name(), "is_active"}
     if update_fields is not None and fields.isdisjoint(update_fields):
@@ -173,7 +171,7 @@ def end_sessions_of_deleted_user(
     sender: type[models.Model], instance: models.Model, **kwargs: Any
 ) -> None:
     """Forget the copies; the rows go with the user."""
-    if isinstance(instance, get_user_model()):
+    if _is_user(instance):
         rows = UserSession.objects.primary().filter(user_id=instance.pk)
         rows.forget(list(rows.values_list("token_hash", flat=True)), buries=True)
 
@@ -182,6 +180,10 @@ def end_sessions_of_claimed_account(user: AbstractBaseUser, **kwargs: Any) -> No
     from crossauth_django import devices
 
     devices.revoke_all(user, reason="oauth_account_claimed")
+
+
+def _is_user(instance: models.Model) -> bool:
+    return isinstance(instance, get_user_model())
 
 
 def _current_digest(user: AbstractBaseUser) -> str | None:

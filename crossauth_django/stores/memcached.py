@@ -176,11 +176,12 @@ class MemcachedStore(Store):
             lock = secrets.token_hex(8)
             try:
                 held = self._hold(names, lock)
-                if held is not None:
-                    values = [entry.live_value for entry, _ in held]
-                    reply, writes = decide(step, values, now_ms(), args)
-                    if self._settle(names, held, writes):
-                        return reply
+                values = [entry.live_value for entry, _ in held or ()]
+                reply, writes = (
+                    decide(step, values, now_ms(), args) if held else ([], {})
+                )
+                if held and self._settle(names, held, writes):
+                    return reply
             except Exception:
                 self._release(names, lock)
                 raise

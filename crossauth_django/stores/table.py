@@ -80,16 +80,18 @@ class CacheTable:
     def add(self, name: str, value: str, life: int | None) -> bool:
         """Write where nothing lives; True for exactly one of many."""
         encoded, tries = _encode(value), attempts(self._alias)
-        while True:
+        is_first = self._insert(name, expiry_ms(life), encoded, OnConflict.IGNORE)
+        while not is_first:
             next(tries)
-            if self._insert(name, expiry_ms(life), encoded, OnConflict.IGNORE):
-                return True
             row = self.read(name)
-            if row is not None:
-                if row.live_value is not None:
-                    return False
-                if self._replace(name, row, expiry_ms(life), encoded):
-                    return True
+            if row is not None and row.live_value is not None:
+                return False
+            is_first = (
+                self._replace(name, row, expiry_ms(life), encoded)
+                if row is not None
+                else self._insert(name, expiry_ms(life), encoded, OnConflict.IGNORE)
+            )
+        return True
 
     def take(self, name: str) -> str | None:
         """Remove the row; return its value to exactly one of many."""

@@ -44,7 +44,8 @@ def test_a_provider_signs_a_visitor_in_and_the_account_page_shows_the_connection
     expect(connected).to_contain_text("Local OpenID")
     expect(connected).to_contain_text("Signs you in")
 
-    page.get_by_role("button", name="Sign out").click()
+    # The account page has more of them: one for each device.
+    page.get_by_role("navigation").get_by_role("button", name="Sign out").click()
     expect(page).to_have_url(demo.url)
     page.goto(f"{demo.url}account/")
     expect(page).to_have_url(f"{demo.url}sign-in/?next=/account/")

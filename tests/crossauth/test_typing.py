@@ -13,8 +13,10 @@ PROOF = Path(__file__).with_name("typing_proof.py")
 
 @only_where(not RELEASE.startswith("0.12."))
 def test_mypy_accepts_our_classes_for_the_librarys_protocols(tmp_path):
+    command = [sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path)]
     run = subprocess.run(
-        [sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path), str(PROOF)],
+        # The package itself is checked elsewhere, by the newest Django's types.
+        [*command, "--follow-imports=silent", str(PROOF)],
         # Only the model in use has its related managers.
         env={**os.environ, "CROSSAUTH_TEST_USER": "crossauth_django.User"},
         capture_output=True,

@@ -170,9 +170,10 @@ def commands(work: Any) -> int:
         work()
         stats = redis.info("commandstats")
     sent = ("cmdstat_evalsha", "cmdstat_eval", "cmdstat_incr")
-    others = set(stats) - {
+    # Redis 6 names no subcommands.
+    others = {name.partition("|")[0] for name in stats} - {
         *sent, "cmdstat_get", "cmdstat_set", "cmdstat_del", "cmdstat_time", "cmdstat_info",
-        "cmdstat_config|resetstat", "cmdstat_hello", "cmdstat_client|setinfo", "cmdstat_select",
+        "cmdstat_config", "cmdstat_hello", "cmdstat_client", "cmdstat_select",
     }  # fmt: skip
     assert not others
     return sum(stats.get(name, {"calls": 0})["calls"] for name in sent[:2])

@@ -173,15 +173,14 @@ def test_a_redis_that_cannot_save_is_not_a_missing_key(server, alias):
 def test_a_redis_that_still_loads_is_not_a_missing_key(server, alias):
     store = get_store(alias)
     store.set("key", "value")
+    # It looks up from its work every two megabytes: after each of these.
     for number in range(25):
-        store.set(f"key-{number}", "x" * 4096)
+        store.set(f"key-{number}", "x" * 2_200_000)
     client = store._client
     client.execute_command("CONFIG", "SET", "rdbcompression", "no")
     client.execute_command("SAVE")
     server.kill()
-    # It looks up from its work between two keys.
-    delays = ["--key-load-delay", "100000", "--loading-process-events-interval-bytes"]
-    server.spawn(*server.process.args, *delays, "1024")
+    server.spawn(*server.process.args, "--key-load-delay", "100000")
     server.wait_until(lambda: services._answers(server.port))
     for operation in ("get", "pop", "step"):
         with pytest.raises(StoreUnavailableError, match=r"(?i)loading"):

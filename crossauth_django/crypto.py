@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import hmac
 import secrets
@@ -41,9 +42,7 @@ def keyed_digest(label: str, value: str, *, key: str | bytes | None = None) -> s
     a digest. The key is ``SECRET_KEY`` unless one is given.
     """
     secret = settings.SECRET_KEY if key is None else key
-    name = f"crossauth_django.{label}"
-    derived = hashlib.sha256(_bytes(name) + b"\0" + _bytes(secret)).digest()
-    return hmac.digest(derived, _bytes(value), "sha256").hex()
+    return hmac.digest(_derived_key(label, secret), _bytes(value), "sha256").hex()
 
 
 def code_challenge(code_verifier: str) -> str:
@@ -93,6 +92,12 @@ def unseal(label: str, secret: str, sealed: str) -> str:
     except InvalidToken as error:
         raise EncryptionError("sealed with another secret") from error
     return plain.decode("utf-8", "surrogatepass")
+
+
+@functools.lru_cache(maxsize=64)
+def _derived_key(label: str, secret: str | bytes) -> bytes:
+    name = f"crossauth_django.{label}"
+    return hashlib.sha256(_bytes(name) + b"\0" + _bytes(secret)).digest()
 
 
 def _sealer(label: str, secret: str) -> MultiFernet:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import inspect
+import os
+import subprocess
+import sys
 from datetime import timedelta
 from typing import Any
 
@@ -72,3 +75,16 @@ def test_a_setting_is_read_when_it_is_asked_for(settings, name):
 def test_a_setting_keeps_its_name_and_says_its_default(name):
     assert name.startswith("CROSSAUTH_")
     assert "Default: " in (inspect.getdoc(getattr(Conf, name)) or "")
+
+
+def test_a_setting_can_be_read_before_django_is_set_up():
+    code = "from crossauth_django.conf import conf; print(conf.CROSSAUTH_CACHE_ALIAS)"
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "tests.lockout.site",
+        "CROSSAUTH_TEST_ALIAS": "redis",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, check=True
+    )
+    assert done.stdout == b"redis\n"

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
+from weakref import WeakSet
 
 from django.core.cache.backends.base import BaseCache
 from django.core.exceptions import ImproperlyConfigured
@@ -39,13 +42,19 @@ class RedisStore(Store):
                 f"CACHES[{alias!r}] shards by itself (ShardClient), so a step cannot span "
                 "keys. Use DefaultClient, SentinelClient or a Redis Cluster."
             )
-        from redis import VERSION
-        from redis.exceptions import NoScriptError, RedisError
+        from redis import VERSION, ConnectionPool
+        from redis.exceptions import NoScriptError, RedisError, ResponseError
 
         # Before, a pool wanted to be told the command.
         self._is_new_driver = VERSION >= (5, 3)
         self._no_script = NoScriptError
         self._failures = (RedisError, OSError)
+        self._refusal = ResponseError
+        self._plain_pool = ConnectionPool
+        # What a thread puts back here, the next one takes without the pool's bookkeeping, which
+        # costs as much as the answer. Those that fail go back to the pool.
+        self._at_hand: deque[Any] = deque()
+        _stores.add(self)
 
     def set(
         self, key: str, value: str, ttl: float | None = None, *, slot: str = ""
@@ -111,6 +120,8 @@ class RedisStore(Store):
     def close(self) -> None:
         client = self.__dict__.pop("_client", None)
         if client is not None:
+            while self._at_hand:
+                client.connection_pool.release(self._at_hand.pop())
             client.close()
             for each in _members(client):
                 each.connection_pool.disconnect(inuse_connections=False)
@@ -126,7 +137,7 @@ class RedisStore(Store):
         try:
             client = self._client
             if self._is_new_driver and hasattr(client, "connection_pool"):
-                return _exchange(client.connection_pool, command)
+                return self._exchange(client.connection_pool, command)
             # A cluster, whose client finds the node. Bytes, also for a site whose own cache
             # asks the driver to decode.
             return client.execute_command(*command, NEVER_DECODE=True)
@@ -134,6 +145,53 @@ class RedisStore(Store):
             raise StoreUnavailableError(
                 f"CACHES[{self.alias!r}], {command[0]}: {error}"
             ) from error
+
+    def _exchange(self, pool: Any, command: Sequence[Any]) -> Any:
+        """Send one command and read its answer, without what the driver measures meanwhile."""
+        connection, is_in_order = self._connection(pool), False
+        try:
+            connection.send_command(*command, check_health=False)
+            reply = connection.read_response(disable_decoding=True)
+        except self._refusal:
+            is_in_order = True  # An answer like any other.
+            raise
+        else:
+            is_in_order = True
+            return reply
+        finally:
+            if not is_in_order:
+                connection.disconnect()
+                pool.release(connection)
+            elif self._may_keep_from(pool):
+                self._at_hand.append(connection)
+            else:
+                pool.release(connection)
+
+    def _may_keep_from(self, pool: Any) -> bool:
+        """Say whether a connection may stay away from its pool.
+
+        One of Sentinel's is told there that the primary has moved, one of a pool that blocks is
+        waited for there, and one with a credential provider is signed in anew.
+        """
+        provider = pool.connection_kwargs.get("credential_provider")
+        return type(pool) is self._plain_pool and provider is None
+
+    def _connection(self, pool: Any) -> Any:
+        """Return a connection that nobody else uses; raise when there is no server."""
+        try:
+            connection = self._at_hand.pop()
+        except IndexError:
+            return pool.get_connection()
+        try:
+            # As the pool asks: is there an answer to nothing, as of a server that has gone?
+            is_in_order = not connection.can_read()
+        except self._failures:
+            is_in_order = False
+        if is_in_order:
+            return connection
+        connection.disconnect()
+        pool.release(connection)
+        return pool.get_connection()
 
     @functools.cached_property
     def _client(self) -> Any:
@@ -152,21 +210,16 @@ class RedisStore(Store):
         return client
 
 
-def _exchange(pool: Any, command: Sequence[Any]) -> Any:
-    """Send one command and read its answer, without what the driver measures meanwhile."""
-    from redis.exceptions import ResponseError
+# Their connections are the parent's, and are left to it.
+_stores: WeakSet[RedisStore] = WeakSet()
 
-    connection = pool.get_connection()
-    try:
-        connection.send_command(*command, check_health=False)
-        return connection.read_response(disable_decoding=True)
-    except ResponseError:
-        raise  # An answer like any other: the connection is in order.
-    except BaseException:
-        connection.disconnect()
-        raise
-    finally:
-        pool.release(connection)
+
+def _forget_connections() -> None:
+    for store in _stores:
+        store._at_hand = deque()  # noqa: SLF001
+
+
+os.register_at_fork(after_in_child=_forget_connections)
 
 
 def _own_client(cache: Any) -> Any:

@@ -121,6 +121,7 @@ def test_a_live_value_of_the_store_survives_and_an_expired_one_goes(database):
 @pytest.mark.parametrize("asked", ["8d", "192h", "11520m", "691200s"])
 def test_older_than_spares_what_expired_lately(settings, asked):
     settings.CROSSAUTH_CACHE_ALIAS = "database_default"
+    caches["database_default"].clear()
     lately = add_rows("default", 1, expired=timedelta(days=7, hours=23))
     add_rows("default", 1, expired=timedelta(days=8, hours=1))
     run("--older-than", asked)

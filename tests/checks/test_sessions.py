@@ -9,6 +9,9 @@ from django.core.management.base import SystemCheckError
 from crossauth_django.checks import sessions
 from crossauth_django.sessions import SessionStore as OurSessionStore
 
+# Django 6.1 asks the database whether it has JSON fields.
+pytestmark = pytest.mark.django_db
+
 GOOD = {
     "SESSION_ENGINE": "crossauth_django.sessions",
     "SESSION_COOKIE_SECURE": True,

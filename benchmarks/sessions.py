@@ -19,6 +19,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.settings import configure_django
+
 ROOT = Path(__file__).resolve().parent.parent
 REQUESTS = 25
 SESSIONS = 1000
@@ -147,8 +149,6 @@ def work(name: str) -> None:
 
 
 def configure(contender: dict[str, Any], folder: str) -> None:
-    from django.conf import settings
-
     database: dict[str, Any] = {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": f"{folder}/bench.sqlite3",
@@ -156,7 +156,7 @@ def configure(contender: dict[str, Any], folder: str) -> None:
     }
     if url := os.environ["BENCH_POSTGRES"]:
         database = postgres_database(url)
-    settings.configure(
+    configure_django(
         SECRET_KEY="only measured, and long enough for every algorithm in use",
         ALLOWED_HOSTS=["*"],
         USE_TZ=True,
@@ -188,9 +188,6 @@ def configure(contender: dict[str, Any], folder: str) -> None:
         ],
         CROSSAUTH_WARN_ON_MEMORY_BACKEND=False,
     )
-    import django
-
-    django.setup()
 
 
 def postgres_database(url: str) -> dict[str, Any]:

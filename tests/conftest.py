@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.contenttypes.management import create_contenttypes
 from django.core.cache import caches
+from django.db.models.signals import post_migrate
 from hypothesis import settings as hypothesis_settings
 
 from tests.concurrency import Crew
@@ -14,6 +16,41 @@ from tests.provider import CLIENT_ID, CLIENT_SECRET, Provider, running_provider
 # Without a folder of examples in the work tree, which several runs at once would share.
 hypothesis_settings.register_profile("crossauth", database=None)
 hypothesis_settings.load_profile("crossauth")
+
+
+# In the order of how long they keep a process: what begins last must not be what ends last.
+LONG = (
+    "tests/test_matrix.py",
+    "tests/browser/test_walk.py",
+    "tests/lockout/test_exact.py",
+    "tests/stores/test_races.py",
+    "tests/sessions/test_races.py",
+    "tests/test_tokens.py",
+    "tests/test_wheel.py",
+    "tests/test_purge.py",
+    "tests/test_startup.py",
+    "tests/stores/",
+    "tests/test_example.py",
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        found = (item.nodeid.startswith(name) for name in LONG)
+        return next((n for n, is_it in enumerate(found) if is_it), len(LONG))
+
+    items.sort(key=place)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> None:
+    # Tests with real transactions end by a flush, which would make all permissions and content
+    # types anew, in each database: rows that nobody reads, for half of the flush's time.
+    post_migrate.disconnect(create_contenttypes)
+    post_migrate.disconnect(
+        dispatch_uid="django.contrib.auth.management.create_permissions"
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -65,9 +65,9 @@ TEMPLATES: list[dict[str, Any]] = [
 ]
 PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.MD5PasswordHasher",
-    "django.contrib.auth.hashers.BCryptPasswordHasher",
-    "django.contrib.auth.hashers.BCryptSHA256PasswordHasher",
-    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+    "tests.hashers.QuickBCrypt",
+    "tests.hashers.QuickBCryptSHA256",
+    "tests.hashers.QuickPBKDF2",
 ]
 
 _TEMPORARY = Path(os.environ.setdefault("CROSSAUTH_TEST_FOLDER", tempfile.mkdtemp()))

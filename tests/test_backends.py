@@ -9,7 +9,8 @@ from django.contrib.auth import (
     authenticate,
     get_user,
 )
-from django.contrib.auth.models import Permission
+from django.contrib.auth.models import Group, Permission
+from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ImproperlyConfigured
 
 from crossauth_django.backends import ProviderBackend, provider_backend
@@ -55,7 +56,10 @@ def test_it_keeps_a_user_signed_in_until_disabled(settings, client):
 def test_permissions_work_with_this_backend_alone(settings):
     settings.AUTHENTICATION_BACKENDS = [PATH]
     user = make_user("jane@example.com")
-    permission = Permission.objects.filter(codename="view_group").get()
+    kind = ContentType.objects.get_for_model(Group)
+    permission, _ = Permission.objects.get_or_create(
+        codename="view_group", content_type=kind
+    )
     user.user_permissions.add(permission)
     assert user.has_perm("auth.view_group")
 

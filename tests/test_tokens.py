@@ -31,8 +31,21 @@ from tests.people import make_user
 from tests.reports import report_of
 
 HOUR = timedelta(hours=1)
+
+
+def _shared(name: str) -> Any:
+    """An alias that processes share; a table's database is part of the test."""
+    databases = {"default", name.removeprefix("database_")} & {
+        *django_settings.DATABASES
+    }
+    mark = pytest.mark.django_db(transaction=True, databases=databases)
+    return pytest.param(name, marks=mark)
+
+
 SHARED = [
-    name for name in django_settings.CACHES if name != "default" and engine_of(name)
+    _shared(name)
+    for name in django_settings.CACHES
+    if name != "default" and engine_of(name)
 ]
 ROUNDS = 50
 # Nothing listens there.
@@ -40,9 +53,7 @@ GONE = {
     "BACKEND": "django_redis.cache.RedisCache",
     "LOCATION": "redis://127.0.0.1:1/0",
 }
-pytestmark = pytest.mark.django_db(
-    transaction=True, databases=list(django_settings.DATABASES)
-)
+pytestmark = pytest.mark.django_db(transaction=True)
 MALFORMED: list[Any] = ["", "a", "a" * 42, "a" * 44, "a" * 42 + "\0", "a" * 43 + "\n"]
 MALFORMED += ["\ud800" * 43, "é" * 43, "٣" * 43, "../" * 20, "a" * 1_000_000]
 MALFORMED += [None, 7, b"a" * 43, "a" * 43]
@@ -302,6 +313,7 @@ def test_no_error_report_shows_a_token(user, settings, spend):
 
 
 @pytest.mark.skipif("postgres" not in django_settings.DATABASES, reason="one database")
+@pytest.mark.django_db(transaction=True, databases=["default", "postgres"])
 def test_a_user_of_another_database_is_found_there():
     ann = make_user("ann")
     other = make_user("other", using="postgres", pk=ann.pk)

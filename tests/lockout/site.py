@@ -1,4 +1,4 @@
-"""Settings and application of a site that gunicorn serves; its cache by environment."""
+"""Settings of a site that gunicorn serves (``tests.lockout.wsgi``); its cache by environment."""
 
 from __future__ import annotations
 
@@ -16,20 +16,3 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "crossauth_django.middleware.LockoutMiddleware",
 ]
-
-
-def application(environ, start_response):  # type: ignore[no-untyped-def]
-    return _application()(environ, start_response)
-
-
-def _application():  # type: ignore[no-untyped-def]
-    global _made
-    if _made is None:
-        from django.core.wsgi import get_wsgi_application
-
-        os.environ["DJANGO_SETTINGS_MODULE"] = "tests.lockout.site"
-        _made = get_wsgi_application()
-    return _made
-
-
-_made = None

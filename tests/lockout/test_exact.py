@@ -43,9 +43,9 @@ def site(alias: str, log: Path) -> Iterator[int]:
     with log.open("wb") as output:
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "gunicorn", "tests.lockout.site:application"),
+                *(sys.executable, "-m", "gunicorn", "tests.lockout.wsgi:application"),
                 *("--bind", f"127.0.0.1:{port}", "--workers", "4", "--threads", "4"),
-                "--no-control-socket",
+                *("--preload", "--no-control-socket"),
             ],
             cwd=ROOT,
             env=environment,

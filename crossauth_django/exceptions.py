@@ -106,8 +106,8 @@ class EncryptionError(CrossAuthError):
 class LockedOutError(CrossAuthError):
     """Too many sign-in attempts; ``retry_after`` is in whole seconds, at least 1.
 
-    ``rule`` refused it, of the ``subjects`` that it would have counted against; ``is_new`` says
-    that it started a lock.
+    ``rule`` refused it. ``new_locks`` are the subjects that it locked and that are about its name:
+    not an address, which is locked by guesses at whatever names.
     """
 
     code = "locked_out"
@@ -117,14 +117,12 @@ class LockedOutError(CrossAuthError):
         retry_after: int,
         *,
         rule: str = "",
-        subjects: tuple[str, ...] = (),
-        is_new: bool = False,
+        new_locks: tuple[str, ...] = (),
     ) -> None:
         super().__init__(f"Locked for {retry_after} s.")
         self.retry_after = retry_after
         self.rule = rule
-        self.subjects = subjects
-        self.is_new = is_new
+        self.new_locks = new_locks
 
 
 class RateLimitedError(CrossAuthError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias, cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
@@ -158,18 +158,20 @@ def _sign_in(request: HttpRequest, user: Any) -> None:
 
 
 def know_device(
-    request: HttpRequest, response: HttpResponseBase, names: list[str]
+    request: HttpRequest, response: HttpResponseBase, names: Mapping[str, lockout.Owner]
 ) -> None:
-    """Give the browser the cookie by which it is known when one of ``names`` signs in again."""
+    """Give the browser the cookie by which it is known when one of ``names`` signs in again.
+
+    Nothing is set where its cookie says so already.
+    """
     age = conf.CROSSAUTH_DEVICE_COOKIE_AGE
-    if not age:
-        return
     cookie = lockout.cookie_name()
+    value = lockout.cookie_for(request.COOKIES.get(cookie), names) if age else None
+    if value is None:
+        return
     response.set_cookie(
         cookie,
-        lockout.cookie_for(
-            request.COOKIES.get(cookie), [lockout.normalised(name) for name in names]
-        ),
+        value,
         max_age=age,
         path=settings.SESSION_COOKIE_PATH,
         domain=settings.SESSION_COOKIE_DOMAIN,
@@ -222,11 +224,11 @@ def _refused(
         retry_after=wait,
         replaced=replaced,
     )
-    if not isinstance(error, LockedOutError) or not error.is_new or not login:
+    if not isinstance(error, LockedOutError) or not error.new_locks or not login:
         return answer
     if conf.CROSSAUTH_LOCKOUT_UNLOCK_EMAIL:
-        subjects, base_url = error.subjects, _base_url(request)
-        answer.after = functools.partial(unlocking.mail_link, login, subjects, base_url)
+        locks, base_url = error.new_locks, _base_url(request)
+        answer.after = functools.partial(unlocking.mail_link, login, locks, base_url)
     return answer
 
 

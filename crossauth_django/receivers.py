@@ -25,6 +25,7 @@ from django.http import HttpRequest
 from crossauth_django.addresses import client_address
 from crossauth_django.exceptions import StoreUnavailableError
 from crossauth_django.managers import users
+from crossauth_django.managers.sessions import after_commit
 from crossauth_django.models import UserSession
 from crossauth_django.signals import account_claimed
 
@@ -92,12 +93,17 @@ def settle_sign_in(
     found = lockout.django_request(request)
     if found is None:
         return
-    attempt = lockout.sign_ins(found).succeeded(user.get_username())
-    if attempt is not None:
-        try:
-            lockout.clear(attempt)
-        except StoreUnavailableError as error:
-            logger.warning("A sign-in stays counted as a failure: %s", error)
+    owner = lockout.owner_of(user)
+    attempt = lockout.sign_ins(found).succeeded(user.get_username(), owner)
+    if attempt is None:
+        return
+    try:
+        lockout.clear(attempt)
+    except StoreUnavailableError as error:
+        logger.warning("A sign-in stays counted as a failure: %s", error)
+    if attempt.was_forgotten:
+        # Also where the password was changed past the model's save().
+        lockout.password_is(owner)
 
 
 def leave_attempt_counted(
@@ -148,6 +154,7 @@ def end_sessions_of_changed_user(
     *,
     created: bool,
     raw: bool,
+    using: str,
     update_fields: Collection[str] | None,
     **kwargs: Any,
 ) -> None:
@@ -159,12 +166,22 @@ def end_sessions_of_changed_user(
     fields = {"password", instance.get_email_field_name(), "is_active"}
     if update_fields is not None and fields.isdisjoint(update_fields):
         return
+    if update_fields is None or "password" in update_fields:
+        forget_devices_of(instance, using)
     if instance.is_active:
         spared = _current_digest(instance)
         UserSession.objects.credentials_changed(instance, spared=spared)
     else:
         rows = UserSession.objects.primary().filter(user_id=instance.pk)
         rows.end("user_disabled")
+
+
+def forget_devices_of(user: AbstractBaseUser, using: str) -> None:
+    """Make strangers of the browsers where another password has signed in, on commit."""
+    from crossauth_django import lockout
+
+    owner = lockout.owner_of(user)
+    after_commit(lambda: lockout.password_is(owner), using=using)
 
 
 def end_sessions_of_deleted_user(

@@ -43,9 +43,9 @@ def write(
     logger.log(level, "%s", line, extra=parts)
 
 
-def name_digest(name: str) -> str:
+def name_digest(name: str, length: int = 16) -> str:
     """Return the 16 hex characters that stand for a name in the log and in operators' lists."""
-    return keyed_digest("log.name", name)[:16]
+    return keyed_digest("log.name", name)[:length]
 
 
 def _printable(value: object) -> str:

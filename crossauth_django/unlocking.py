@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.urls import reverse
 
 from crossauth_django import emails, limits, lockout, tokens
@@ -22,6 +23,7 @@ PURPOSE = "unlock_sign_in"
 def mail_link(login: str, subjects: tuple[str, ...], base_url: str) -> None:
     """Mail the owner of ``login`` a link that forgets ``subjects``; nobody else gets anything.
 
+    They are about the name: the lock of an address is everybody's behind it, and no owner's.
     Call it when the answer has been sent: how long it takes tells whether there is an owner.
     Silent for an unknown name, beyond the limit of mails, and when a server is down (logged).
     The link lives as long as a lock can, and its GET changes nothing.
@@ -30,24 +32,24 @@ def mail_link(login: str, subjects: tuple[str, ...], base_url: str) -> None:
         user, address = _owner(login)
         if user is None or not _may_be_sent(address):
             return
-        # An address' lock is about everybody behind it, so no single owner ends it.
-        own = [each for each in subjects if each[0] != "a"]
-        token = tokens.issue(PURPOSE, user, conf.CROSSAUTH_LOCKOUT_MAX, subjects=own)
+        token = tokens.issue(
+            PURPOSE, user, conf.CROSSAUTH_LOCKOUT_MAX, subjects=list(subjects)
+        )
         url = base_url + reverse("crossauth:unlock", args=[token])
         emails.send("unlock", address, {"url": url, "user": user, "site": base_url})
     except (StoreUnavailableError, OSError) as error:
         logger.error("No link to end a lock was mailed: %s", error)  # noqa: TRY400
 
 
-def unlock(token: str) -> str:
-    """Spend a mailed link and return the username that it unlocks.
+def unlock(token: str) -> AbstractBaseUser:
+    """Spend a mailed link and return the user whom it unlocks.
 
     Raise ``InvalidTokenError`` unless it is good, ``StoreUnavailableError`` while the cache is
     down.
     """
     redeemed = tokens.redeem(PURPOSE, token)
     lockout.forget(redeemed.payload["subjects"])
-    return redeemed.user.get_username()
+    return redeemed.user
 
 
 def require_good(token: str) -> None:

@@ -19,7 +19,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.decorators.http import require_http_methods, require_POST
 
-from crossauth_django import unlocking
+from crossauth_django import lockout, unlocking
 from crossauth_django.backends import provider_backend
 from crossauth_django.conf import conf
 from crossauth_django.exceptions import (
@@ -123,13 +123,13 @@ def oauth_callback(request: HttpRequest, provider: Provider) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def unlock(request: HttpRequest, token: str) -> HttpResponse:
     """Ask with GET, which mail scanners send too; end the lock of the link's owner with POST."""
-    names: list[str] = []
+    user = None
     try:
         if request.method == "POST":
-            names = [unlocking.unlock(token)]
+            user = unlocking.unlock(token)
         else:
             unlocking.require_good(token)
-        state_of_page, status = "done" if names else "ask", 200
+        state_of_page, status = "done" if user else "ask", 200
     except InvalidTokenError:
         state_of_page, status = "invalid", 400
     except StoreUnavailableError:
@@ -138,9 +138,10 @@ def unlock(request: HttpRequest, token: str) -> HttpResponse:
     response = render(request, "crossauth_django/unlock.html", context, status=status)
     if status == 503:
         response["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    if names:
+    if user is not None:
         # Who reads the owner's mail is no stranger: this browser has its own budget now.
-        know_device(request, response, names)
+        name = lockout.normalised(user.get_username())
+        know_device(request, response, {name: lockout.owner_of(user)})
     response["Cache-Control"] = "no-store"
     response["Referrer-Policy"] = "no-referrer"
     return response

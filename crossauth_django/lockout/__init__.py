@@ -16,9 +16,17 @@ from crossauth_django.lockout.attempts import (
     clear,
     count,
     give_back,
+    password_is,
     reserve,
 )
-from crossauth_django.lockout.devices import cookie_for, cookie_name, device_of
+from crossauth_django.lockout.devices import (
+    Device,
+    Owner,
+    cookie_for,
+    cookie_name,
+    device_of,
+    owner_of,
+)
 from crossauth_django.lockout.names import login_in, name_in, normalised
 from crossauth_django.lockout.operators import (
     Explanation,
@@ -39,8 +47,10 @@ from crossauth_django.lockout.tracking import (
 
 __all__ = [
     "Attempt",
+    "Device",
     "Explanation",
     "Lock",
+    "Owner",
     "SignIns",
     "Standing",
     "acheck",
@@ -60,6 +70,8 @@ __all__ = [
     "login_in",
     "name_in",
     "normalised",
+    "owner_of",
+    "password_is",
     "reserve",
     "sign_ins",
     "sign_ins_so_far",

@@ -2,49 +2,65 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from django.dispatch import Signal
 
 from crossauth_django import securitylog, signals
-from crossauth_django.exceptions import LockedOutError
-from crossauth_django.lockout.policy import LOCKOUT
+from crossauth_django.conf import conf
+from crossauth_django.exceptions import LockedOutError, StoreUnavailableError
+from crossauth_django.lockout.policy import FORGOTTEN, LOCKOUT
 from crossauth_django.lockout.subjects import (
     SLOT,
+    Call,
     Subject,
     judging,
+    owner_key,
+    sealing,
     settling,
     subjects_of,
 )
-from crossauth_django.stores import Reply, breaker
+from crossauth_django.stores import Reply, breaker, get_store
+
+if TYPE_CHECKING:
+    from crossauth_django.lockout.devices import Device, Owner
+
+logger = logging.getLogger("crossauth_django.lockout")
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A counted sign-in attempt: the subjects that count it, and since when each one counts."""
+    """A counted sign-in attempt: the subjects that count it, and since when each one counts.
+
+    ``was_forgotten`` says that its device was known until its owner changed the password.
+    """
 
     name: str
     ids: tuple[str, ...]
     starts: tuple[int, ...]
+    was_forgotten: bool = False
 
 
 def reserve(
-    name: str, address: str, *, device: str | None = None, request_id: str = ""
+    name: str, address: str, *, device: Device | None = None, request_id: str = ""
 ) -> Attempt | None:
     """Count one attempt on a normalised name, in one step over all its subjects.
 
     Raise ``LockedOutError`` when one of them refuses it: then nothing was counted anywhere. None
     when no limit is set. ``StoreUnavailableError`` when the cache is down. ``device`` is the
-    browser's, from its cookie.
+    browser's, from its cookie; one that is known no more costs a second step, as a stranger.
     """
     subjects = subjects_of(name, address, device)
     if not subjects:
         return None
-    call = judging("reserve", subjects, name, address)
+    call = judging("reserve", subjects, device.owner if device else None)
     reply = breaker.step(LOCKOUT, call.keys, call.args, SLOT)
+    if reply[0] == FORGOTTEN:
+        return _forgotten(reserve(name, address, request_id=request_id))
     if not reply[0]:
         refusal = _Refusal(reply, subjects, name, address, request_id)
         refusal.announce()
@@ -53,14 +69,16 @@ def reserve(
 
 
 async def areserve(
-    name: str, address: str, *, device: str | None = None, request_id: str = ""
+    name: str, address: str, *, device: Device | None = None, request_id: str = ""
 ) -> Attempt | None:
     """Do what ``reserve`` does, without blocking the event loop."""
     subjects = subjects_of(name, address, device)
     if not subjects:
         return None
-    call = judging("reserve", subjects, name, address)
+    call = judging("reserve", subjects, device.owner if device else None)
     reply = await breaker.astep(LOCKOUT, call.keys, call.args, SLOT)
+    if reply[0] == FORGOTTEN:
+        return _forgotten(await areserve(name, address, request_id=request_id))
     if not reply[0]:
         refusal = _Refusal(reply, subjects, name, address, request_id)
         await refusal.aannounce()
@@ -77,7 +95,7 @@ def check(name: str) -> None:
     subjects = subjects_of(name, None, None)
     if not subjects:
         return
-    call = judging("check", subjects, name, "")
+    call = judging("check", subjects)
     reply = breaker.step(LOCKOUT, call.keys, call.args, SLOT)
     if not reply[0]:
         refusal = _Refusal(reply, subjects, name, "", "")
@@ -90,7 +108,7 @@ async def acheck(name: str) -> None:
     subjects = subjects_of(name, None, None)
     if not subjects:
         return
-    call = judging("check", subjects, name, "")
+    call = judging("check", subjects)
     reply = await breaker.astep(LOCKOUT, call.keys, call.args, SLOT)
     if not reply[0]:
         refusal = _Refusal(reply, subjects, name, "", "")
@@ -102,8 +120,23 @@ def count(name: str) -> None:
     """Count a failure of this name, of which no address is known."""
     subjects = subjects_of(name, None, None)
     if subjects:
-        call = judging("count", subjects, name, "")
+        call = judging("count", subjects)
         breaker.step(LOCKOUT, call.keys, call.args, SLOT)
+
+
+def password_is(owner: Owner) -> None:
+    """Make strangers of the devices on which this user signed in with another password.
+
+    Call it when a password was saved, changed or not. A cache that is down is logged: then they
+    stay known, each with the budget of a device.
+    """
+    age = conf.CROSSAUTH_DEVICE_COOKIE_AGE.total_seconds()
+    if not age:
+        return
+    try:
+        get_store().set(owner_key(owner), owner.password, age, slot=SLOT)
+    except StoreUnavailableError as error:
+        logger.warning("Devices stay known after a change of password: %s", error)
 
 
 def clear(attempt: Attempt) -> None:
@@ -142,48 +175,64 @@ class _Refusal:
         address: str,
         request_id: str,
     ) -> None:
+        self.subjects, self.request_id = subjects, request_id
+        self.name, self.address = name, address
+        self.events: list[tuple[Signal, dict[str, Any]]] = []
+        self.locked: list[Subject] = []
+        for each in str(reply[4]).split():
+            position, rounds, length = map(int, each.split(":"))
+            self.locked.append(subjects[position - 1])
+            self._happened("lockout_triggered", self.locked[-1], rounds, length)
         wait, decided, rounds = _numbers(reply[1:4])
-        rule = subjects[decided - 1].rule
-        who = {"username": name, "address": address}
-        self.events: list[tuple[Signal, str, int, dict[str, Any]]] = []
-        started = str(reply[4]).split()
-        for each in started:
-            position, its_rounds, length = map(int, each.split(":"))
-            event: dict[str, Any] = {
-                "rule": subjects[position - 1].rule,
-                "round": its_rounds,
-                "retry_after": _seconds(length),
-            }
-            self.events.append(
-                (signals.lockout_triggered, "lockout_triggered", logging.WARNING, event)
-            )
-        refused: dict[str, Any] = {
-            "rule": rule,
-            "round": rounds,
-            "retry_after": _seconds(wait),
-        }
-        self.events.append(
-            (signals.lockout_refused, "lockout_refused", logging.INFO, refused)
-        )
-        for _, name_of_event, level, event in self.events:
-            securitylog.write(
-                level, name_of_event, **who, request_id=request_id, **event
-            )
-            event.update(who)
+        self._happened("lockout_refused", subjects[decided - 1], rounds, wait)
         self.error = LockedOutError(
             _seconds(wait),
-            rule=rule,
-            subjects=_ids(subjects),
-            is_new=bool(started),
+            rule=subjects[decided - 1].rule,
+            new_locks=tuple(each.id for each in self.locked if each.rule != "address"),
         )
 
     def announce(self) -> None:
-        for signal, _, _, event in self.events:
+        if call := self._seal():
+            with _nameless_if_down():
+                breaker.step(LOCKOUT, call.keys, call.args, SLOT)
+        for signal, event in self.events:
             signal.send_robust(sender=Attempt, **event)
 
     async def aannounce(self) -> None:
-        for signal, _, _, event in self.events:
+        if call := self._seal():
+            with _nameless_if_down():
+                await breaker.astep(LOCKOUT, call.keys, call.args, SLOT)
+        for signal, event in self.events:
             await signal.asend_robust(sender=Attempt, **event)
+
+    def _seal(self) -> Call | None:
+        # A step of its own: encrypting with each attempt would cost all what one lock needs.
+        if not self.locked or not conf.CROSSAUTH_ENCRYPTION_KEYS:
+            return None
+        return sealing(self.subjects, _ids(self.locked), self.name, self.address)
+
+    def _happened(self, name: str, subject: Subject, rounds: int, length: int) -> None:
+        who = {"username": self.name, "address": self.address}
+        event: dict[str, Any] = {
+            "rule": subject.rule,
+            "round": rounds,
+            "retry_after": _seconds(length),
+        }
+        level = logging.INFO if name == "lockout_refused" else logging.WARNING
+        securitylog.write(level, name, **who, request_id=self.request_id, **event)
+        self.events.append((getattr(signals, name), {**event, **who}))
+
+
+@contextlib.contextmanager
+def _nameless_if_down() -> Iterator[None]:
+    try:
+        yield
+    except StoreUnavailableError as error:
+        logger.warning("A lock is listed without a name: %s", error)
+
+
+def _forgotten(attempt: Attempt | None) -> Attempt | None:
+    return None if attempt is None else replace(attempt, was_forgotten=True)
 
 
 def _ids(subjects: Sequence[Subject]) -> tuple[str, ...]:

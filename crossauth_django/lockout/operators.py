@@ -9,18 +9,24 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from crossauth_django import securitylog
+from crossauth_django.addresses import network_of
+from crossauth_django.conf import conf
 from crossauth_django.crypto import decrypt
 from crossauth_django.exceptions import EncryptionError
 from crossauth_django.lockout import policy
+from crossauth_django.lockout.devices import Device
+from crossauth_django.lockout.index import INDEXED, UNSEALED, Line, cleared, lines_of
 from crossauth_django.lockout.names import normalised
 from crossauth_django.lockout.subjects import (
     RULES,
     SHARDS,
+    SHOWN,
     SLOT,
     Subject,
-    address_digest,
+    about,
     index_key,
     key_of,
+    network_digest,
     rules,
     shard_key,
     subjects_of,
@@ -93,16 +99,17 @@ class Explanation:
 
 def explain(username: str, address: str, *, device: str | None = None) -> Explanation:
     """Say what counts against a sign-in of ``username`` from ``address``, and change nothing."""
-    subjects = subjects_of(normalised(username), address, device)
+    browser = None if device is None else Device(device)
+    subjects = subjects_of(normalised(username), address, browser)
     if not subjects:
         return Explanation(is_allowed=True, retry_after=0, rule=None, standings=())
     now, values = _look(
         [*(key_of(each.id) for each in subjects), shard_key(subjects[0].id)]
     )
     *values, index = values
-    lengths, cleared = rules(), policy.cleared(index)
+    lengths, moment = rules(), cleared(index)
     states = [
-        policy.live(policy.parse(value), now, lengths, cleared) for value in values
+        policy.live(policy.parse(value), now, lengths, moment) for value in values
     ]
     waits = {
         subject.rule: state.until - now if state.until > now else 1000
@@ -129,16 +136,15 @@ def current_locks(limit: int = LISTED) -> list[Lock]:
     now, _ = _look([index_key(0)])
     lengths, found = rules(), []
     for shard in range(SHARDS):
-        index = get_store().get(index_key(shard), slot=SLOT) or "0"
-        found += [_entry(line) for line in index.split("\n")[1:]]
-    found = [entry for entry in found if entry.until > now]
+        found += lines_of(get_store().get(index_key(shard), slot=SLOT))
+    found = [line for line in found if line.until > now]
     found.sort(
-        key=lambda entry: entry.until - lengths.duration(entry.rounds), reverse=True
+        key=lambda line: line.until - lengths.duration(line.rounds), reverse=True
     )
     locks: dict[str, Lock] = {}
-    for entry in found:
-        if len(locks) < limit and entry.subject not in locks and _holds(entry, now):
-            locks[entry.subject] = entry.lock(now)
+    for line in found:
+        if len(locks) < limit and line.subject not in locks and _holds(line, now):
+            locks[line.subject] = _lock(line, now)
     return list(locks.values())
 
 
@@ -150,7 +156,7 @@ def unlock(*, username: str | None = None, address: str | None = None) -> int:
     """
     name = None if username is None else normalised(username)
     wanted = _ids_of(name, address)
-    for lock in current_locks(limit=SHARDS * policy.INDEXED):
+    for lock in current_locks(limit=SHARDS * INDEXED):
         if _is_about(lock, name, address):
             wanted.add(lock.subject)
     return forget(sorted(wanted))
@@ -177,54 +183,45 @@ def forget(subject_ids: Sequence[str]) -> int:
     return count
 
 
-@dataclass(frozen=True)
-class _Entry:
-    until: int
-    subject: str
-    rounds: int
-    who: list[str]
-
-    def lock(self, now: int) -> Lock:
-        letter = self.subject[0]
-        name, address = _opened(self.who)
-        return Lock(
-            rule=RULES[letter],
-            username=name if letter != "a" else None,
-            address=address if letter in "pa" else None,
-            username_digest=self.who[0] if letter != "a" else "",
-            address_digest=self.who[1] if letter in "pa" else "",
-            round=self.rounds,
-            remaining_seconds=_seconds(self.until - now),
-            until=datetime.fromtimestamp(self.until / 1000, tz=timezone.utc),
-            subject=self.subject,
-        )
+def _lock(line: Line, now: int) -> Lock:
+    letter = line.subject[0]
+    name, address = _opened(line.sealed)
+    name_digest, address_digest = about(line.subject)
+    return Lock(
+        rule=RULES[letter],
+        username=name if letter != "a" else None,
+        address=address if letter in "pak" else None,
+        username_digest=name_digest,
+        address_digest=address_digest,
+        round=line.rounds,
+        remaining_seconds=_seconds(line.until - now),
+        until=datetime.fromtimestamp(line.until / 1000, tz=timezone.utc),
+        subject=line.subject,
+    )
 
 
-def _entry(line: str) -> _Entry:
-    until, subject, rounds, who = line.split(" ")
-    return _Entry(int(until), subject, int(rounds), who.split("."))
-
-
-def _opened(who: list[str]) -> tuple[str | None, str | None]:
-    if len(who) < 3:
+def _opened(sealed: str) -> tuple[str | None, str | None]:
+    if sealed == UNSEALED or not conf.CROSSAUTH_ENCRYPTION_KEYS:
         return None, None
     try:
-        name, address = json.loads(decrypt(".".join(who[2:])))
+        name, address = json.loads(decrypt(sealed))
     except EncryptionError:
         # Written with a key that has been retired since.
         return None, None
     return name, address
 
 
-def _holds(entry: _Entry, now: int) -> bool:
-    state = policy.parse(get_store().get(key_of(entry.subject), slot=SLOT))
+def _holds(line: Line, now: int) -> bool:
+    state = policy.parse(get_store().get(key_of(line.subject), slot=SLOT))
     return state.until > now
 
 
 def _is_about(lock: Lock, name: str | None, address: str | None) -> bool:
     if name is not None and lock.username_digest != securitylog.name_digest(name):
         return False
-    return address is None or lock.address_digest == address_digest(address)
+    if address is None:
+        return True
+    return lock.address_digest == network_digest(network_of(address))[:SHOWN]
 
 
 def _ids_of(name: str | None, address: str | None) -> set[str]:

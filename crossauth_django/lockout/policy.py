@@ -9,19 +9,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from crossauth_django.lockout.index import UNSEALED, Line, added, cleared, sealed
 from crossauth_django.stores.base import Outcome, Reply, Step, Write
 
 # A full budget starts a lock when it has been full for this long: until then what is counted
 # may be a correct sign-in in flight, afterwards it has failed.
 GRACE_MS = 3000
 
-# How many locks one index key remembers.
-INDEXED = 48
+# What a step answers about a device whose owner has another password now: nothing was counted.
+FORGOTTEN = 2
 
 
 @dataclass
 class Subject:
-    """One key: what counts against a pair, a user, an address or a device.
+    """One key: what counts against a pair, a user, an address or devices.
 
     ``share`` is how many of a pair's attempts count in the address' window that began at
     ``share_start``: what its success takes off the address, and no more.
@@ -79,9 +80,15 @@ def _twin(values: Sequence[str | None], now: int, args: Sequence[str]) -> Outcom
     mode, who = args[0], args[6]
     rules = Rules(*(int(arg) for arg in args[1:6]))
     numbers, ids = [int(arg) for arg in args[7::2]], args[8::2]
+    if mode == "seal":
+        write = sealed(values[0], ids, who, now, rules.cap + rules.retention)
+        return Outcome([int(write is not None)], {0: write} if write else {})
     if mode in ("clear", "return"):
         return _settle(mode, who, values, now, rules, numbers, ids)
-    return _attempt(mode, who, values, now, rules, numbers, ids)
+    # The password that has signed in on the device, and the last key what it is now.
+    if who and values[-1] not in (None, who):
+        return Outcome([FORGOTTEN], {})
+    return _attempt(mode, values, now, rules, numbers, ids)
 
 
 LOCKOUT = Step("lockout", _twin)
@@ -89,7 +96,6 @@ LOCKOUT = Step("lockout", _twin)
 
 def _attempt(
     mode: str,
-    who: str,
     values: Sequence[str | None],
     now: int,
     rules: Rules,
@@ -98,13 +104,14 @@ def _attempt(
 ) -> Outcome:
     """``reserve`` judges and counts, ``check`` only judges, ``count`` only counts."""
     subjects = [live(parse(values[i]), now, rules, 0) for i in range(len(ids))]
+    index = values[len(ids)]
     if _refuses(subjects, limits, now):
-        moment = cleared(values[-1])
+        moment = cleared(index)
         subjects = [live(s, now, rules, moment) for s in subjects]
     if _refuses(subjects, limits, now):
         if mode == "count":
             return Outcome([0], {})
-        return _refuse(subjects, who, values[-1], now, rules, limits, ids)
+        return _refuse(subjects, index, now, rules, limits, ids)
     if mode == "check":
         return Outcome([1], {})
     writes = {}
@@ -128,7 +135,6 @@ def _refuses(subjects: list[Subject], limits: list[int], now: int) -> bool:
 
 def _refuse(
     subjects: list[Subject],
-    who: str,
     index: str | None,
     now: int,
     rules: Rules,
@@ -137,7 +143,7 @@ def _refuse(
 ) -> Outcome:
     """Answer ``[0, wait, deciding subject from 1, its round, "position:round:length ..."]``."""
     writes: dict[int, Write] = {}
-    entries: list[tuple[int, str, str]] = []
+    locks: list[Line] = []
     started: list[str] = []
     # Who asks while anything is locked learns how long, and changes nothing.
     asks = any(s.until > now for s in subjects)
@@ -151,12 +157,12 @@ def _refuse(
                 left = rules.duration(s.rounds)
                 s.until, s.count, s.start, s.full = now + left, 0, 0, 0
                 writes[i] = _write(s, now, rules, ids[i])
-                entries.append((s.until, ids[i], f"{s.rounds} {who}"))
+                locks.append(Line(s.until, ids[i], s.rounds, UNSEALED))
                 started.append(f"{i + 1}:{s.rounds}:{left}")
         if left > wait:
             wait, decided = left, i
-    if entries:
-        writes[len(ids)] = _index(index, entries, now, rules)
+    if locks:
+        writes[len(ids)] = added(index, locks, now, rules.cap + rules.retention)
     rounds = subjects[decided].rounds
     reply: Reply = [0, wait, decided + 1, rounds, " ".join(started)]
     return Outcome(reply, writes)
@@ -238,28 +244,3 @@ def _write(s: Subject, now: int, rules: Rules, subject: str) -> Write:
     if not plain:
         text += f" {s.share_start} {s.share}"
     return Write(text, ends - now)
-
-
-def cleared(index: str | None) -> int:
-    return int((index or "0").partition("\n")[0])
-
-
-def _index(
-    index: str | None, entries: list[tuple[int, str, str]], now: int, rules: Rules
-) -> Write:
-    """Add locks to an index key: a line with the last unlocking of all, then one each."""
-    header, *lines = (index or "0").split("\n")
-    fresh = {subject for _, subject, _ in entries}
-    kept = []
-    ends = 0
-    for line in lines:
-        until, subject, _ = line.split(" ", 2)
-        if int(until) > now and subject not in fresh:
-            kept.append(line)
-    kept += [f"{until} {subject} {rest}" for until, subject, rest in entries]
-    kept = kept[-INDEXED:]
-    for line in kept:
-        ends = max(ends, int(line.split(" ", 1)[0]))
-    if int(header):
-        ends = max(ends, int(header) + rules.cap + rules.retention)
-    return Write("\n".join([header, *kept]), ends - now)

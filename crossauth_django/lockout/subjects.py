@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.core.signals import setting_changed
 
@@ -17,6 +17,9 @@ from crossauth_django.conf import conf
 from crossauth_django.crypto import encrypt, keyed_digest
 from crossauth_django.lockout.policy import GRACE_MS, Rules
 
+if TYPE_CHECKING:
+    from crossauth_django.lockout.devices import Device, Owner
+
 # Everything about sign-in attempts lies beside each other on a cluster: one step spans it.
 SLOT = "lockout"
 
@@ -24,12 +27,22 @@ SLOT = "lockout"
 # do not make all sign-ins of a site wait for each other.
 SHARDS = 64
 
-RULES = {"p": "pair", "u": "user", "a": "address", "d": "device"}
+RULES = {"p": "pair", "u": "user", "a": "address", "d": "device", "k": "devices"}
+
+# Of each digest in a subject's id; the first 16 are what the log and the operators' lists show.
+_DIGEST = 20
+SHOWN = 16
+
+# How much of a name an operator is shown.
+_NAMED = 64
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A pair, a user, an address or a device: ``id`` is its rule's letter and a keyed digest."""
+    """A pair, a user, an address, a device, or a name's devices at one address.
+
+    ``id`` is its rule's letter and the keyed digests of whom it is about, the name first.
+    """
 
     id: str
     limit: int
@@ -47,46 +60,75 @@ class Call:
     args: list[str | int]
 
 
-def subjects_of(name: str, address: str | None, device: str | None) -> list[Subject]:
+def subjects_of(name: str, address: str | None, device: Device | None) -> list[Subject]:
     """Return whom an attempt on a normalised name counts against, pair first, address last.
 
-    ``address`` is None for an attempt without a request. A known device stands for itself
-    alone: not even its pair binds it, since neighbours behind one address could fill that. An
-    empty name locks nobody else. Without an address (a Unix socket) there is none to lock.
+    ``address`` is None for an attempt without a request. A known device stands for itself: not
+    even its pair binds it, since neighbours behind one address could fill that. All devices of
+    one name at one address share a larger budget, which only who has known the password can
+    use up. An empty name locks nobody else. Without an address (a Unix socket) only the user counts:
+    everybody would share one pair.
     """
-    pair = conf.CROSSAUTH_LOCKOUT_ATTEMPTS
+    pair, user = conf.CROSSAUTH_LOCKOUT_ATTEMPTS, conf.CROSSAUTH_LOCKOUT_USER_ATTEMPTS
+    network = None if address is None else network_of(address)
+    who = securitylog.name_digest(name, _DIGEST)
+    where = "" if network is None else network_digest(network)
     if device is not None:
-        found = [subject("d", pair, device, name)]
+        browser = keyed_digest("lockout.device", device.id)[:_DIGEST]
+        found = [Subject(f"d{who}{browser}", pair), Subject(f"k{who}{where}", user)]
     else:
         found = []
-        network = None if address is None else network_of(address)
-        if network is not None:
-            found.append(subject("p", pair, network, name))
+        if network or (network is not None and not name):
+            found.append(Subject(f"p{who}{where}", pair))
         if name:
-            found.append(subject("u", conf.CROSSAUTH_LOCKOUT_USER_ATTEMPTS, name))
+            found.append(Subject(f"u{who}", user))
         if name and network:
-            found.append(subject("a", conf.CROSSAUTH_LOCKOUT_ADDRESS_ATTEMPTS, network))
+            limit = conf.CROSSAUTH_LOCKOUT_ADDRESS_ATTEMPTS
+            found.append(Subject(f"a{where}", limit))
     return [each for each in found if each.limit > 0]
 
 
-def subject(letter: str, limit: int, *parts: str) -> Subject:
-    """Make one subject; its parts are told apart, so that no two ever share a key."""
-    digest = keyed_digest(f"lockout.{RULES[letter]}", json.dumps(parts))
-    return Subject(letter + digest[:40], limit)
+def network_digest(network: str) -> str:
+    return keyed_digest("lockout.network", network)[:_DIGEST]
 
 
-def judging(mode: str, subjects: Sequence[Subject], name: str, address: str) -> Call:
-    """Reserve, check or count; the last key is the index, for the lock that may start."""
-    who = _who(name, address) if mode != "count" else "-"
-    numbers = [each.limit for each in subjects]
-    keys = [*map(key_of, (each.id for each in subjects)), shard_key(subjects[0].id)]
-    return Call(keys, _arguments(mode, who, numbers, [each.id for each in subjects]))
+def about(subject_id: str) -> tuple[str, str]:
+    """Return the digests of the name and of the network that a subject is about, as shown."""
+    letter, digests = subject_id[0], subject_id[1:]
+    first, second = digests[:SHOWN], digests[_DIGEST:][:SHOWN]
+    if letter == "a":
+        return "", first
+    return first, second if letter in "pk" else ""
+
+
+def judging(mode: str, subjects: Sequence[Subject], owner: Owner | None = None) -> Call:
+    """Reserve, check or count; after the subjects comes the index, for the lock that may start.
+
+    A device is known only while its owner has the password that signed in there: the last key.
+    """
+    ids = [each.id for each in subjects]
+    keys = [*map(key_of, ids), shard_key(ids[0])]
+    if owner is not None:
+        keys.append(owner_key(owner))
+    password = "" if owner is None else owner.password
+    return Call(
+        keys, _arguments(mode, password, [each.limit for each in subjects], ids)
+    )
 
 
 def settling(mode: str, ids: Sequence[str], starts: Sequence[int]) -> Call:
     """Clear or return what was counted in the windows that began at ``starts``."""
     on_success = conf.CROSSAUTH_LOCKOUT_ON_SUCCESS
     return Call([*map(key_of, ids)], _arguments(mode, on_success, starts, ids))
+
+
+def sealing(
+    subjects: Sequence[Subject], ids: Sequence[str], name: str, address: str
+) -> Call:
+    """Put beside the locks that an attempt has begun, for who has the key, whom they are about."""
+    who = encrypt(json.dumps([name[:_NAMED], address], ensure_ascii=False))
+    keys = [shard_key(subjects[0].id)]
+    return Call(keys, _arguments("seal", who, [0] * len(ids), ids))
 
 
 @functools.cache
@@ -112,8 +154,13 @@ def key_of(subject_id: str) -> str:
     return f"lockout:{subject_id}"
 
 
+def owner_key(owner: Owner) -> str:
+    return f"lockout:password:{owner.id}"
+
+
 def shard_key(subject_id: str) -> str:
-    return index_key(int(subject_id[1:9], 16) % SHARDS)
+    # Both ends, so that neither one name nor one address fills a shard alone.
+    return index_key((int(subject_id[1:9], 16) ^ int(subject_id[-8:], 16)) % SHARDS)
 
 
 def index_key(shard: int) -> str:
@@ -129,19 +176,6 @@ def _arguments(
     for number, each in zip(numbers, ids, strict=True):
         arguments += [number, each]
     return arguments
-
-
-def _who(name: str, address: str) -> str:
-    """Say whom the index is about: digests for everybody, the rest for who has the key."""
-    digests = f"{securitylog.name_digest(name)}.{address_digest(address)}"
-    if not conf.CROSSAUTH_ENCRYPTION_KEYS:
-        return digests
-    return f"{digests}.{encrypt(json.dumps([name[:150], address]))}"
-
-
-def address_digest(address: str) -> str:
-    """Return what stands for an address' network in the index."""
-    return keyed_digest("lockout.network", network_of(address))[:16]
 
 
 def _milliseconds(length: timedelta) -> int:

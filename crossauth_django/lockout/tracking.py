@@ -8,9 +8,12 @@ from weakref import WeakKeyDictionary
 
 from django.http import HttpRequest
 
+from crossauth_django.lockout.names import normalised
+
 if TYPE_CHECKING:
     from crossauth_django.exceptions import LockedOutError, StoreUnavailableError
     from crossauth_django.lockout.attempts import Attempt
+    from crossauth_django.lockout.devices import Owner
 
 # What Django puts in the place of a login field that sounds like a secret ("api_user").
 _MASKED = "*" * 20
@@ -23,7 +26,7 @@ class SignIns:
     pending: list[Attempt] = field(default_factory=list)
     refusal: LockedOutError | StoreUnavailableError | None = None
     login: str = ""
-    signed_in: list[str] = field(default_factory=list)
+    signed_in: dict[str, Owner] = field(default_factory=dict)
 
     def refused(
         self, error: LockedOutError | StoreUnavailableError, login: object
@@ -42,14 +45,17 @@ class SignIns:
         """Leave all counted: nobody knows whether the password was looked at."""
         self.pending.clear()
 
-    def succeeded(self, name: str) -> Attempt | None:
+    def succeeded(self, name: str, owner: Owner) -> Attempt | None:
         """Note who has signed in; return the attempt that led to it, if there was one.
 
         What was refused before it, on the way, is no answer any more.
         """
         self.refusal = None
         attempt = self.pending.pop() if self.pending else None
-        self.signed_in += [name] if attempt is None else [attempt.name, name]
+        names = (
+            [normalised(name)] if attempt is None else [attempt.name, normalised(name)]
+        )
+        self.signed_in.update(dict.fromkeys(names, owner))
         return attempt
 
 

@@ -54,7 +54,8 @@ def guess() -> Callable[..., Any]:
         name: str = "alice", address: str = "192.0.2.1", device: str | None = None
     ) -> Any:
         try:
-            return lockout.reserve(lockout.normalised(name), address, device=device)
+            browser = None if device is None else lockout.Device(device)
+            return lockout.reserve(lockout.normalised(name), address, device=browser)
         except LockedOutError as error:
             return error.retry_after
 

@@ -164,12 +164,12 @@ def test_neighbours_in_one_ipv6_network_share_its_budget(guess, clock):
     assert isinstance(guess(address="2001:db8:0:1::1"), Attempt)
 
 
-def test_without_an_address_there_is_none_to_lock(guess, clock):
-    assert isinstance(guess(address=""), Attempt)
-    assert [each.rule for each in lockout.explain("alice", "").standings] == [
-        "pair",
-        "user",
-    ]
+def test_without_an_address_only_the_user_counts(guess, clock):
+    assert [isinstance(guess(address=""), Attempt) for _ in range(21)] == [
+        True
+    ] * 20 + [False]
+    assert [each.rule for each in lockout.explain("alice", "").standings] == ["user"]
+    assert [each.rule for each in lockout.explain("", "").standings] == ["pair"]
 
 
 def test_four_failures_and_a_success_start_afresh(guess, clock):
@@ -316,5 +316,5 @@ def test_without_a_request_only_the_user_counts_and_only_failures(clock):
     with pytest.raises(LockedOutError):
         asyncio.run(lockout.acheck("alice"))
     lockout.count("alice")
-    assert lockout.explain("alice", "").standings[1].count == 20
+    assert lockout.explain("alice", "").standings[0].count == 20
     assert asyncio.run(lockout.acheck("bob")) is None

@@ -1,8 +1,22 @@
 from __future__ import annotations
 
+import asyncio
+import os
 from datetime import timedelta
 
-from crossauth_django.lockout import cookie_for, cookie_name, device_of
+import pytest
+from django.contrib.auth import get_user_model
+from django.test import Client
+from redis import Redis
+
+from crossauth_django import lockout
+from crossauth_django.lockout import Owner, cookie_name, device_of
+
+OWNER = Owner("1" * 16, "2" * 16)
+
+
+def cookie_for(previous, names):
+    return lockout.cookie_for(previous, dict.fromkeys(names, OWNER)) or previous
 
 
 def test_a_device_is_known_for_who_has_signed_in_there():
@@ -40,6 +54,24 @@ def test_a_cookie_shows_no_name():
     assert "alice" not in cookie_for(None, ["alice"])
 
 
+def test_each_name_has_a_time_of_its_own(clock):
+    cookie = cookie_for(None, ["alice"])
+    clock.shift(timedelta(days=364))
+    both = cookie_for(cookie, ["bob"])
+    clock.shift(timedelta(days=2))
+    assert device_of(both, "alice") is None
+    assert device_of(both, "bob")
+
+
+def test_a_cookie_that_says_the_same_and_is_young_is_not_set_again(clock):
+    first = lockout.cookie_for(None, {"alice": OWNER})
+    assert lockout.cookie_for(first, {"alice": OWNER}) is None
+    assert lockout.cookie_for(first, {"alice": Owner(OWNER.id, "3" * 16)})
+    assert lockout.cookie_for(first, {"alice": OWNER, "bob": OWNER})
+    clock.shift(timedelta(days=1))
+    assert lockout.cookie_for(first, {"alice": OWNER})
+
+
 def test_a_cookie_ends_with_its_age(clock, settings):
     cookie = cookie_for(None, ["alice"])
     clock.shift(timedelta(days=365, seconds=1))
@@ -65,3 +97,121 @@ def test_the_cookie_is_bound_to_the_host_where_it_can_be(settings):
     assert cookie_name() == "__Host-crossauth_device"
     settings.SESSION_COOKIE_DOMAIN = "example.org"
     assert cookie_name() == "crossauth_device"
+
+
+def by_form(client, password):
+    return client.post("/login/", {"username": "alice", "password": password})
+
+
+def devices_that_knew(password, number):
+    browsers = [Client() for _ in range(number)]
+    for browser in browsers:
+        assert by_form(browser, password).status_code == 302
+    return browsers
+
+
+def judged(browsers, each):
+    return sum(
+        by_form(browser, "wrong").status_code == 200
+        for browser in browsers
+        for _ in range(each)
+    )
+
+
+def by_manager(user):
+    user.set_password("new")
+    user.save()
+
+
+def by_hash(user):
+    other = get_user_model()(username="other")
+    other.set_password("new")
+    user.password = other.password
+    user.save(update_fields=["password"])
+
+
+@pytest.mark.parametrize("change", [by_manager, by_hash])
+def test_who_knew_the_old_password_has_no_device_any_more(alice, clock, change):
+    former = devices_that_knew("right", 8)
+    change(alice)
+    assert judged(former, 5) == 5  # the pair's
+    clock.shift(3600)
+    assert by_form(former[0], "new").status_code == 302
+    assert lockout.device_of(former[0].cookies["crossauth_device"].value, "alice")
+
+
+def test_a_device_is_a_stranger_until_the_new_password_signs_in_there(alice, clock):
+    (browser,) = devices_that_knew("right", 1)
+    by_manager(alice)
+    for _ in range(2):
+        assert by_form(browser, "new").status_code == 302
+    assert judged([Client()], 5) == 5
+    assert by_form(browser, "new").status_code == 302
+
+
+def test_a_sign_in_settles_what_was_changed_past_the_models_save(alice, clock):
+    by_manager(alice)
+    alice.set_password("newer")
+    get_user_model().objects.filter(pk=alice.pk).update(password=alice.password)
+    (browser,) = devices_that_knew("newer", 1)
+    assert by_form(browser, "newer").status_code == 302
+    judged([Client()], 5)
+    assert by_form(browser, "newer").status_code == 302
+
+
+def test_saving_a_user_makes_no_stranger(alice, clock):
+    (browser,) = devices_that_knew("right", 1)
+    alice.refresh_from_db()
+    alice.first_name = "Alice"
+    alice.save()
+    judged([Client()], 5)
+    assert by_form(browser, "right").status_code == 302
+
+
+def test_all_devices_of_a_name_at_one_address_share_20_guesses(alice, clock):
+    assert judged(devices_that_knew("right", 8), 5) == 20
+
+
+def test_others_at_the_address_use_up_nothing_of_a_known_device(alice, clock):
+    (browser,) = devices_that_knew("right", 1)
+    for number in range(60):
+        Client().post("/login/", {"username": f"name{number}", "password": "wrong"})
+    judged([Client()], 30)
+    assert by_form(browser, "right").status_code == 302
+
+
+def test_a_password_that_was_rolled_back_makes_no_stranger(transactional_db, alice):
+    from django.db import transaction
+
+    (browser,) = devices_that_knew("right", 1)
+    with transaction.atomic():
+        by_manager(alice)
+        transaction.set_rollback(True)
+    judged([Client()], 5)
+    assert by_form(browser, "right").status_code == 302
+
+
+def test_the_async_twin_knows_a_forgotten_device_too(alice, clock):
+    device = lockout.Device("browser", lockout.owner_of(alice))
+    known = asyncio.run(lockout.areserve("alice", "192.0.2.1", device=device))
+    by_manager(alice)
+    stranger = asyncio.run(lockout.areserve("alice", "192.0.2.1", device=device))
+    assert [attempt.was_forgotten for attempt in (known, stranger)] == [False, True]
+
+
+def test_with_devices_off_no_password_is_kept(alice, settings, on_redis):
+    settings.CROSSAUTH_DEVICE_COOKIE_AGE = timedelta()
+    by_manager(alice)
+    with Redis.from_url(os.environ["CROSSAUTH_TEST_REDIS_URL"]) as redis:
+        assert redis.dbsize() == 0
+
+
+def test_a_cache_that_is_down_keeps_nobody_from_a_new_password(alice, settings, caplog):
+    down = {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": "redis://127.0.0.1:1",
+    }
+    settings.CACHES = {**settings.CACHES, "down": down}
+    settings.CROSSAUTH_CACHE_ALIAS = "down"
+    by_manager(alice)
+    assert "Devices stay known" in caplog.text

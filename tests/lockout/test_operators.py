@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import signal
+import time
 from datetime import timedelta
 from io import StringIO
 
@@ -10,6 +13,7 @@ from cryptography.fernet import Fernet
 from django.core.management import CommandError, call_command
 
 from crossauth_django import lockout
+from crossauth_django.exceptions import LockedOutError
 from crossauth_django.lockout import Attempt
 from tests.lockout.test_attempts import lock
 from tests.services import start
@@ -64,6 +68,40 @@ def test_without_the_key_who_is_a_digest(guess, clock, with_key, settings):
     (digested,) = listed()
     assert sealed["username"] is digested["username"] is None
     assert sealed["username_digest"] == digested["username_digest"] != ""
+
+
+def test_the_async_twin_seals_who_it_is_too(guess, clock, with_key):
+    for _ in range(5):
+        guess()
+    clock.shift(3)
+    with pytest.raises(LockedOutError):
+        asyncio.run(lockout.areserve("alice", "192.0.2.1"))
+    assert listed()[0]["username"] == "alice"
+
+
+def test_a_cache_that_dies_before_the_seal_leaves_the_lock(
+    settings, with_key, guess, caplog
+):
+    settings.CROSSAUTH_LOCKOUT_ATTEMPTS = 1
+    server = own_redis(settings)
+    guess()
+    time.sleep(3.05)
+    # What the log hears comes between the two steps.
+    listener = logging.getLogger("crossauth_django.security")
+    listener.addFilter(lambda record: server.stop(signal.SIGKILL) or True)
+    try:
+        assert guess() == 60
+    finally:
+        listener.filters.clear()
+    assert "listed without a name" in caplog.text
+
+
+def own_redis(settings):
+    server = start("redis")
+    own = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": server.url}
+    settings.CACHES = {**settings.CACHES, "own": own}
+    settings.CROSSAUTH_CACHE_ALIAS = "own"
+    return server
 
 
 def test_names_are_not_at_rest(guess, clock, with_key, on_redis):
@@ -212,10 +250,6 @@ def test_unlocking_nobody_forgets_nothing():
     "command", [["crossauth_lockouts"], ["crossauth_unlock", "--all"]]
 )
 def test_a_dead_cache_is_said_to_be_dead(settings, command):
-    server = start("redis")
-    own = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": server.url}
-    settings.CACHES = {**settings.CACHES, "own": own}
-    settings.CROSSAUTH_CACHE_ALIAS = "own"
-    server.stop(signal.SIGKILL)
+    own_redis(settings).stop(signal.SIGKILL)
     with pytest.raises(CommandError, match="does not answer"):
         call_command(*command)

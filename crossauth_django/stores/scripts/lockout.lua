@@ -1,9 +1,11 @@
 -- One sign-in attempt over its subjects: all of them count it, or none does.
--- KEYS: the subjects, pair first and address last, then (not to settle) the index of locks.
--- ARGV: reserve | check | count | clear | return, window, grace, base, cap, retention, then
---       who (to settle: CROSSAUTH_LOCKOUT_ON_SUCCESS), then for each subject its limit
+-- KEYS: the subjects, pair first and address last, then (not to settle) the index of locks, then
+--       for a device its owner's password. To seal, the index alone.
+-- ARGV: reserve | check | count | clear | return | seal, window, grace, base, cap, retention, then
+--       who: the password that the device knows or nothing (to settle:
+--       CROSSAUTH_LOCKOUT_ON_SUCCESS; to seal: whom it is about), then for each subject its limit
 --       (to settle: the start of the window that counted it) and its name, whose first letter
---       is the rule. Lengths in milliseconds. crossauth_django/lockout/policy.py says why.
+--       is the rule. Lengths in milliseconds. crossauth_django/lockout/ says why.
 local mode, who = ARGV[1], ARGV[7]
 local window, grace, base = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local cap, retention = tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -12,6 +14,45 @@ local number, id, rule = {}, {}, {}
 for i = 1, total do
   number[i], id[i] = tonumber(ARGV[6 + 2 * i]), ARGV[7 + 2 * i]
   rule[i] = string.sub(id[i], 1, 1)
+end
+
+-- The index: its header, and the lines that hold and are not among the given ones.
+local function read_index(text, without)
+  local lines = {}
+  for till, name, rounds, sealed in string.gmatch(text, "\n(%d+) (%S+) (%d+) (%S+)") do
+    if tonumber(till) > now and not without[name] then
+      lines[#lines + 1] = {till, name, rounds, sealed}
+    end
+  end
+  return string.match(text, "^%d+"), lines
+end
+
+local function write_index(key, header, lines)
+  local ends, texts = 0, {header}
+  for i = 1, #lines do
+    ends = math.max(ends, tonumber(lines[i][1]))
+    texts[i + 1] = table.concat(lines[i], " ")
+  end
+  if tonumber(header) > 0 then ends = math.max(ends, tonumber(header) + cap + retention) end
+  redis.call("SET", key, table.concat(texts, "\n"), "PX", string.format("%.0f", ends - now))
+end
+
+if mode == "seal" then
+  local header, lines = read_index(redis.call("GET", KEYS[1]) or "0", {})
+  local found = 0
+  for i = 1, #lines do
+    for j = 1, total do
+      if lines[i][2] == id[j] then lines[i][4], found = who, 1 end
+    end
+  end
+  if found == 1 then write_index(KEYS[1], header, lines) end
+  return {found}
+end
+
+local settles = mode == "clear" or mode == "return"
+if not settles and who ~= "" then
+  local password = redis.call("GET", KEYS[total + 2])
+  if password and password ~= who then return {2} end
 end
 
 local function duration(rounds)
@@ -69,7 +110,7 @@ for i = 1, total do
   live(subjects[i], 0)
 end
 
-if mode == "clear" or mode == "return" then
+if settles then
   local pair, has_pair, shared = subjects[1], rule[1] == "p", who == "clear_all"
   local address = rule[total] == "a" and subjects[total] or parse(nil)
   local own = 0
@@ -146,7 +187,7 @@ if mode == "count" then return {0} end
 
 local asks, wait, decided = false, 0, 1
 for i = 1, total do asks = asks or subjects[i].till > now end
-local started, entries, fresh = {}, {}, {}
+local started, locks, fresh = {}, {}, {}
 for i = 1, total do
   local s = subjects[i]
   local left = s.till - now
@@ -157,7 +198,7 @@ for i = 1, total do
       left = duration(s.rounds)
       s.till, s.count, s.start, s.full = now + left, 0, 0, 0
       write(i, s)
-      entries[#entries + 1] = string.format("%.0f %s %.0f %s", s.till, id[i], s.rounds, who)
+      locks[#locks + 1] = {string.format("%.0f", s.till), id[i], string.format("%.0f", s.rounds), "-"}
       started[#started + 1] = string.format("%.0f:%.0f:%.0f", i, s.rounds, left)
       fresh[id[i]] = true
     end
@@ -165,19 +206,10 @@ for i = 1, total do
   if left > wait then wait, decided = left, i end
 end
 
-if #entries > 0 then
-  local header, lines = string.match(index, "^%d+"), {}
-  for till, name, rest in string.gmatch(index, "\n(%d+) (%S+) ([^\n]*)") do
-    if tonumber(till) > now and not fresh[name] then
-      lines[#lines + 1] = till .. " " .. name .. " " .. rest
-    end
-  end
-  for i = 1, #entries do lines[#lines + 1] = entries[i] end
+if #locks > 0 then
+  local header, lines = read_index(index, fresh)
+  for i = 1, #locks do lines[#lines + 1] = locks[i] end
   while #lines > 48 do table.remove(lines, 1) end
-  local ends = 0
-  for i = 1, #lines do ends = math.max(ends, tonumber(string.match(lines[i], "^%d+"))) end
-  if tonumber(header) > 0 then ends = math.max(ends, tonumber(header) + cap + retention) end
-  table.insert(lines, 1, header)
-  redis.call("SET", KEYS[total + 1], table.concat(lines, "\n"), "PX", string.format("%.0f", ends - now))
+  write_index(KEYS[total + 1], header, lines)
 end
 return {0, wait, decided, subjects[decided].rounds, table.concat(started, " ")}

@@ -25,6 +25,7 @@ E041 lockout       LockoutMiddleware is missing
 E042 lockout       CROSSAUTH_RATE_LIMITS has an unknown action or no limit
 E043 lockout       the cache cannot make a step
 E044 lockout       the unlock page is in no URLconf
+E045 lockout       ATOMIC_REQUESTS rolls counts back that a DatabaseCache on SQLite keeps
 W040 lockout       no trusted hop, behind a proxy
 W041 lockout       no socket timeout
 W042 lockout       the unlock link is built from the request's Host

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.core import checks
 from django.core.cache import caches
 from django.db import connections, router
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from crossauth_django.checks.paths import ancestry, load
 from crossauth_django.checks.types import fault
@@ -155,25 +156,32 @@ def check_ignored_errors(**kwargs: Any) -> list[checks.CheckMessage]:
 
 def check_sqlite(**kwargs: Any) -> list[checks.CheckMessage]:
     """W004: on SQLite a second writer would wait for the first, so the cache joins it."""
-    if _kind() != DATABASE:
+    connection = joined()
+    if connection is None:
         return []
     alias = conf.CROSSAUTH_CACHE_ALIAS
-    cache: Any = caches[alias]
-    database = router.db_for_write(cache.cache_model_class) or "default"
-    connection = connections[database]
-    if connection.vendor != "sqlite":
-        return []
     always = connection.settings_dict["ATOMIC_REQUESTS"]
     requests = " ATOMIC_REQUESTS makes every request such a transaction."
     return [
         checks.Warning(
             f"CACHES[{alias!r}] is a table in SQLite: inside a transaction that rolls back, a "
-            f"spent token comes back to life.{requests if always else ''}",
+            "spent token comes back to life and a wrong password is not counted."
+            f"{requests if always else ''}",
             hint=f"Set CACHES[{alias!r}]['BACKEND'] to {DJANGO_REDIS!r}, or keep the cache's "
             "table in PostgreSQL, MySQL or MariaDB.",
             id="crossauth_django.W004",
         )
     ]
+
+
+def joined() -> BaseDatabaseWrapper | None:
+    """Return the connection whose transactions the alias takes part in: that of a table in SQLite."""
+    if _kind() != DATABASE:
+        return None
+    cache: Any = caches[conf.CROSSAUTH_CACHE_ALIAS]
+    database = router.db_for_write(cache.cache_model_class) or "default"
+    connection = connections[database]
+    return connection if connection.vendor == "sqlite" else None
 
 
 CHECKS: tuple[Callable[..., list[checks.CheckMessage]], ...] = (

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import NoReverseMatch, reverse
 
-from crossauth_django.checks.caches import DJANGO_REDIS
+from crossauth_django.checks.caches import DJANGO_REDIS, joined
 from crossauth_django.checks.paths import ancestry, is_listed
 from crossauth_django.checks.types import fault
 from crossauth_django.conf import conf
@@ -85,6 +86,26 @@ def check_engine(**kwargs: Any) -> list[checks.CheckMessage]:
     ]
 
 
+def check_rollback(**kwargs: Any) -> list[checks.CheckMessage]:
+    """E045: Django REST framework rolls back after a wrong password, and the count with it."""
+    if not is_listed(BACKEND, settings.AUTHENTICATION_BACKENDS):
+        return []
+    connection = joined()
+    if connection is None or not connection.settings_dict["ATOMIC_REQUESTS"]:
+        return []
+    alias = conf.CROSSAUTH_CACHE_ALIAS
+    return [
+        checks.Error(
+            f"CACHES[{alias!r}] is a table in SQLite and DATABASES[{connection.alias!r}] has "
+            "ATOMIC_REQUESTS: a request that rolls back takes its wrong password out of the "
+            "count, so that passwords can be guessed without end.",
+            hint=f"Set CACHES[{alias!r}]['BACKEND'] to {DJANGO_REDIS!r}, keep the cache's table "
+            "in PostgreSQL, MySQL or MariaDB, or set ATOMIC_REQUESTS to False.",
+            id="crossauth_django.E045",
+        )
+    ]
+
+
 def check_hops(**kwargs: Any) -> list[checks.CheckMessage]:
     """W040: behind a proxy all visitors have one address, and share its lock."""
     if conf.CROSSAUTH_TRUSTED_PROXY_HOPS or not settings.SECURE_PROXY_SSL_HEADER:
@@ -106,16 +127,12 @@ def check_socket_timeout(**kwargs: Any) -> list[checks.CheckMessage]:
     configured = settings.CACHES.get(conf.CROSSAUTH_CACHE_ALIAS, {})
     bases, options = ancestry(configured.get("BACKEND")), configured.get("OPTIONS", {})
     if DJANGO_REDIS in bases:
-        name = "SOCKET_TIMEOUT"
-        is_set = options.get(name) or options.get("CONNECTION_POOL_KWARGS", {}).get(
-            "socket_timeout"
-        )
+        name, pool = "SOCKET_TIMEOUT", options.get("CONNECTION_POOL_KWARGS", {})
     elif _DJANGOS_REDIS in bases:
-        name = "socket_timeout"
-        is_set = options.get(name)
+        name, pool = "socket_timeout", {}
     else:
         return []
-    if is_set:
+    if options.get(name) or pool.get("socket_timeout") or _in_url(configured):
         return []
     alias = conf.CROSSAUTH_CACHE_ALIAS
     return [
@@ -126,6 +143,17 @@ def check_socket_timeout(**kwargs: Any) -> list[checks.CheckMessage]:
             id="crossauth_django.W041",
         )
     ]
+
+
+def _in_url(configured: Mapping[str, Any]) -> bool:
+    """Say whether every server's URL has the timeout, where the driver reads it, too."""
+    location = configured.get("LOCATION") or ()
+    urls = location.split(",") if isinstance(location, str) else location
+    return bool(urls) and all("socket_timeout" in _query(str(url)) for url in urls)
+
+
+def _query(url: str) -> Mapping[str, object]:
+    return parse_qs(urlsplit(url).query)
 
 
 def check_unlock_email(**kwargs: Any) -> list[checks.CheckMessage]:
@@ -161,6 +189,7 @@ CHECKS: tuple[Callable[..., list[checks.CheckMessage]], ...] = (
     check_middleware,
     check_rate_limits,
     check_engine,
+    check_rollback,
     check_hops,
     check_socket_timeout,
     check_unlock_email,

@@ -1,7 +1,12 @@
 from __future__ import annotations
 
 import pytest
+from django.contrib.auth import authenticate
 from django.core import checks
+from django.core.cache import caches
+from django.db import connections, transaction
+from django.http import HttpResponse
+from django.urls import path
 
 from crossauth_django.backends import LockoutBackend
 from crossauth_django.checks import lockout
@@ -12,7 +17,15 @@ REDIS = "django_redis.cache.RedisCache"
 DJANGOS = "django.core.cache.backends.redis.RedisCache"
 
 
-urlpatterns: list[object] = []
+def basic(request):
+    """What Django REST framework does with a wrong password."""
+    authenticate(request, username="alice", password="wrong")
+    if connections["default"].in_atomic_block:
+        transaction.set_rollback(True)
+    return HttpResponse(status=403)
+
+
+urlpatterns = [path("basic/", basic)]
 
 
 class Subclass(LockoutBackend):
@@ -98,6 +111,54 @@ def test_redis_has_a_socket_timeout(settings, backend, options, expected):
     own = {"BACKEND": backend, "LOCATION": "redis://localhost", "OPTIONS": options}
     settings.CACHES = {**settings.CACHES, "default": own}
     assert ids() == expected
+
+
+@pytest.mark.parametrize("backend", [REDIS, DJANGOS])
+@pytest.mark.parametrize(
+    ("location", "expected"),
+    [
+        ("redis://h/0?socket_timeout=1", []),
+        (["redis://h/0?socket_timeout=1", "redis://i/0?db=1"], ["W041"]),
+        ("redis://h/0?socket_timeout=1,redis://i/0?socket_timeout=1", []),
+        ("redis://h/0?socket_connect_timeout=1", ["W041"]),
+        ([], ["W041"]),
+    ],
+)
+def test_the_url_may_have_the_timeout(settings, backend, location, expected):
+    own = {"BACKEND": backend, "LOCATION": location}
+    settings.CACHES = {**settings.CACHES, "default": own}
+    assert ids() == expected
+
+
+@pytest.fixture
+def in_sqlite(settings, transactional_db):
+    """The counters in a table in SQLite, and each request a transaction on it."""
+    connection = connections["default"]
+    if connection.vendor != "sqlite":
+        pytest.skip("another database keeps its counters apart")
+    settings.CROSSAUTH_CACHE_ALIAS = "database_default"
+    caches["database_default"].clear()
+    connection.settings_dict["ATOMIC_REQUESTS"] = True
+    yield connection
+    connection.settings_dict["ATOMIC_REQUESTS"] = False
+
+
+def test_a_count_that_is_rolled_back_is_an_error(in_sqlite, settings):
+    assert ids() == ["E045"]
+    settings.AUTHENTICATION_BACKENDS = [MODEL]
+    assert ids() == ["E040"]
+    settings.AUTHENTICATION_BACKENDS = [lockout.BACKEND, MODEL]
+    in_sqlite.settings_dict["ATOMIC_REQUESTS"] = False
+    assert ids() == []
+
+
+def test_what_the_error_says_is_so(in_sqlite, settings, client):
+    settings.ROOT_URLCONF = __name__
+    statuses = [client.get("/basic/").status_code for _ in range(40)]
+    assert statuses == [403] * 40
+    in_sqlite.settings_dict["ATOMIC_REQUESTS"] = False
+    statuses = [client.get("/basic/").status_code for _ in range(40)]
+    assert statuses == [403] * 5 + [429] * 35
 
 
 def test_the_unlock_mail_has_a_base_and_a_page(settings):

@@ -1,12 +1,10 @@
 """Starts the servers that the tests talk to, on free ports, and stops them again.
 
-A pytest plug-in (``-p tests.services``), loaded before Django reads its settings. Servers that
-are already named in ``CROSSAUTH_TEST_<SERVICE>_URL`` are used as they are. Redis must always
-run; the others run where they are installed; with ``CI`` set, none may be missing.
-``CROSSAUTH_TEST_SERVICES=redis,postgres`` narrows a quick run to those.
-
-Each process of a parallel run (pytest-xdist) has caches of its own, which tests empty, and
-databases of its own on the servers of them all.
+A pytest plug-in (``-p tests.services``), loaded before Django reads its settings. Servers named in
+``CROSSAUTH_TEST_<SERVICE>_URL`` are used as they are. Redis must always run, the others where they
+are installed; with ``CI`` set, none may be missing. ``CROSSAUTH_TEST_SERVICES=redis,postgres``
+narrows a quick run to those. Each process of a parallel run (pytest-xdist) has caches of its own,
+which tests empty, and databases of its own on the servers of them all.
 """
 
 from __future__ import annotations
@@ -28,6 +26,7 @@ from pathlib import Path
 
 import pytest
 
+FIGURES = "figures"  # what a test records by this name is printed at the end of the run
 NAMES = ("redis", "postgres", "mariadb", "memcached")
 
 
@@ -283,10 +282,15 @@ def pytest_load_initial_conftests() -> Generator[None, object, object]:
 
 
 def pytest_report_header() -> str:
-    found = [
-        name for name in NAMES if f"CROSSAUTH_TEST_{name.upper()}_URL" in os.environ
-    ]
+    found = [n for n in NAMES if f"CROSSAUTH_TEST_{n.upper()}_URL" in os.environ]
     return f"services: {', '.join(found)}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    # Not in a folder's conftest.py: a parallel run's controller loads none.
+    for report in terminalreporter.getreports("passed"):
+        if report.when == "call" and FIGURES in dict(report.user_properties):
+            terminalreporter.write_line(str(dict(report.user_properties)[FIGURES]))
 
 
 def pytest_unconfigure() -> None:

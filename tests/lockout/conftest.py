@@ -13,16 +13,6 @@ from crossauth_django.exceptions import LockedOutError
 
 START = 1_790_000_000.0
 
-# What a test adds to its ``user_properties`` under this name is printed at the end of the run.
-REACHED = "of 64 parallel guesses reached the hasher"
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    for report in terminalreporter.getreports("passed"):
-        for name, figures in report.user_properties:
-            if name == REACHED and report.when == "call":
-                terminalreporter.write_line(f"{name}, {figures}")
-
 
 @pytest.fixture
 def clock() -> Iterator[time_machine.Traveller]:

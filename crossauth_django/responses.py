@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,8 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
 from django.utils.cache import add_never_cache_headers, patch_vary_headers
+
+logger = logging.getLogger("crossauth_django")
 
 _HTML = "text/html"
 _PROBLEM = "application/problem+json"
@@ -32,9 +35,13 @@ class Answer(HttpResponse):
 
     def close(self) -> None:
         after, self.after = self.after, None
-        if after is not None:
-            after()
-        super().close()
+        try:
+            if after is not None:
+                after()
+        except Exception:  # The visitor has the answer, and the server has to close it.
+            logger.exception("What follows an answer failed")
+        finally:
+            super().close()
 
 
 def please_wait(

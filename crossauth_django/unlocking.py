@@ -48,7 +48,8 @@ def unlock(token: str) -> AbstractBaseUser:
     down.
     """
     redeemed = tokens.redeem(PURPOSE, token)
-    lockout.forget(redeemed.payload["subjects"])
+    name = lockout.normalised(redeemed.user.get_username())
+    lockout.forget(redeemed.payload["subjects"], username=name)
     return redeemed.user
 
 

@@ -159,7 +159,7 @@ def unlock(*, username: str | None = None, address: str | None = None) -> int:
     for lock in current_locks(limit=SHARDS * INDEXED):
         if _is_about(lock, name, address):
             wanted.add(lock.subject)
-    return forget(sorted(wanted))
+    return forget(sorted(wanted), username=name, address=address)
 
 
 def unlock_all() -> None:
@@ -175,11 +175,28 @@ def unlock_all() -> None:
     securitylog.write(logging.WARNING, "lockout_cleared", rule="all")
 
 
-def forget(subject_ids: Sequence[str]) -> int:
-    """Forget subjects by their ids; return how many had something counted or locked."""
+def forget(
+    subject_ids: Sequence[str],
+    *,
+    username: str | None = None,
+    address: str | None = None,
+) -> int:
+    """Forget subjects by their ids; return how many had something counted or locked.
+
+    The log says for whom: a normalised name, an address, or both.
+    """
     count = 0
     for each in subject_ids:
         count += get_store().delete(key_of(each), slot=SLOT)
+    rules = " ".join(sorted({RULES[each[0]] for each in subject_ids}))
+    securitylog.write(
+        logging.WARNING,
+        "lockout_cleared",
+        rule=rules,
+        count=count,
+        username=username,
+        address=address,
+    )
     return count
 
 

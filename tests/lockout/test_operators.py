@@ -209,6 +209,16 @@ def test_a_username_is_unlocked_wherever_it_is_locked(guess, clock):
     assert isinstance(guess(), Attempt)
 
 
+def test_the_log_says_who_was_unlocked(guess, clock, settings, caplog):
+    settings.CROSSAUTH_LOG_NAMES = True
+    lock(guess, clock)
+    unlock("--username", "ALICE", "--address", "192.0.2.1")
+    record = caplog.records[-1]
+    assert (record.event, record.count) == ("lockout_cleared", 3)
+    assert (record.username, record.address) == ("alice", "192.0.2.1")
+    assert record.rule == "address pair user"
+
+
 def test_an_address_is_unlocked_with_its_pairs(guess, clock):
     lock(guess, clock, address="2001:db8::1")
     lock(guess, clock, name="bob", address="192.0.2.9")

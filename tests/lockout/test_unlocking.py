@@ -10,6 +10,7 @@ from django.contrib.auth import get_user_model
 from django.core import mail
 
 from crossauth_django import lockout, unlocking
+from crossauth_django.responses import Answer
 from tests.services import start
 
 ADDRESS = "127.0.0.1"
@@ -145,6 +146,27 @@ def test_the_mail_is_sent_after_the_answer(mailing, rf, clock):
     answer.close()
     answer.close()
     assert len(mail.outbox) == 1
+
+
+def test_whatever_happens_to_the_mail_the_answer_is_closed(db, caplog):
+    def fail() -> None:
+        raise RuntimeError("a template")
+
+    answer, closed = Answer("wait"), []
+    answer._resource_closers.append(lambda: closed.append(True))
+    answer.after = fail
+    answer.close()
+    assert closed == [True]
+    assert "a template" in caplog.text
+
+
+def test_the_log_says_for_whom_a_mailed_link_was_spent(mailing, client, clock, caplog):
+    guesses(client, clock)
+    mailing.CROSSAUTH_LOG_NAMES = True
+    caplog.clear()
+    client.post(link())
+    (record,) = [each for each in caplog.records if "lockout_cleared" in each.message]
+    assert (record.username, record.rule, record.count) == ("alice", "pair", 1)
 
 
 def test_without_a_base_url_the_request_tells_it(mailing, client, clock):

@@ -39,6 +39,7 @@ class LockoutBackend:
         found = lockout.django_request(request)
         try:
             if found is None:
+                lockout.note_alone(refused=False)
                 lockout.check(name)
             else:
                 _keep(found, lockout.reserve(name, **_where(found, name)))
@@ -55,6 +56,7 @@ class LockoutBackend:
         found = lockout.django_request(request)
         try:
             if found is None:
+                lockout.note_alone(refused=False)
                 await lockout.acheck(name)
             else:
                 _keep(found, await lockout.areserve(name, **_where(found, name)))
@@ -117,6 +119,8 @@ def _refuse(
             logger.error("A sign-in attempt is not counted: %s", error)
             return
         logger.error("A sign-in attempt is refused: %s", error)
-    if request is not None:
+    if request is None:
+        lockout.note_alone(refused=True)
+    else:
         lockout.sign_ins(request).refused(error, lockout.login_in(credentials))
     raise PermissionDenied(error.code) from error

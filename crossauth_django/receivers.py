@@ -116,7 +116,7 @@ def leave_attempt_counted(
     found = lockout.django_request(request)
     if found is not None:
         lockout.sign_ins(found).failed(name)
-    elif name is not None:
+    elif name is not None and not lockout.was_refused_alone():
         try:
             lockout.count(name)
         except StoreUnavailableError as error:

@@ -41,8 +41,10 @@ from crossauth_django.lockout.operators import (
 from crossauth_django.lockout.tracking import (
     SignIns,
     django_request,
+    note_alone,
     sign_ins,
     sign_ins_so_far,
+    was_refused_alone,
 )
 
 __all__ = [
@@ -70,6 +72,7 @@ __all__ = [
     "login_in",
     "name_in",
     "normalised",
+    "note_alone",
     "owner_of",
     "password_is",
     "reserve",
@@ -77,4 +80,5 @@ __all__ = [
     "sign_ins_so_far",
     "unlock",
     "unlock_all",
+    "was_refused_alone",
 ]

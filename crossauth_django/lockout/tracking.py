@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -57,6 +58,20 @@ class SignIns:
         )
         self.signed_in.update(dict.fromkeys(names, owner))
         return attempt
+
+
+# Django tells of a failure after a refusal, too; without a request nothing else says which it was.
+_refused_alone: ContextVar[bool] = ContextVar(f"{__name__}.refused", default=False)
+
+
+def note_alone(*, refused: bool) -> None:
+    """Note whether the attempt without a request that is being made is refused."""
+    _refused_alone.set(refused)
+
+
+def was_refused_alone() -> bool:
+    """Say whether the attempt without a request that has just failed was refused, not judged."""
+    return _refused_alone.get()
 
 
 _sign_ins: WeakKeyDictionary[HttpRequest, SignIns] = WeakKeyDictionary()

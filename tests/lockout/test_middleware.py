@@ -11,16 +11,17 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from django.contrib.auth import aauthenticate, authenticate, get_user_model
 from django.test import AsyncClient, Client, RequestFactory
 from django.test.client import AsyncRequestFactory
-from redis import Redis
 
 from crossauth_django import lockout
 from crossauth_django.backends import LockoutBackend
 from tests.lockout.hashers import looked_at
 from tests.lockout.urls import BEFORE_THE_END
 from tests.services import start
+from tests.trips import round_trips
 
 ADDRESS = "127.0.0.1"
 WRONG = f"wrong-{os.getpid()}-"
@@ -156,45 +157,74 @@ def test_the_second_name_that_succeeds_is_the_answer(alice, client, clock, wrong
 
 
 def test_a_request_without_a_password_costs_nothing(alice, client, on_redis):
-    with Redis.from_url(os.environ["CROSSAUTH_TEST_REDIS_URL"]) as redis:
-        before = redis.info("stats")["total_commands_processed"]
+    with round_trips() as sent:
         client.get("/login/")
-        after = redis.info("stats")["total_commands_processed"]
-    assert after - before == 1  # INFO itself
+    assert sent == []
 
 
-def commands(work: Any) -> int:
-    """Count what the server was sent; what scripts do themselves is counted too."""
-    with Redis.from_url(os.environ["CROSSAUTH_TEST_REDIS_URL"]) as redis:
-        redis.config_resetstat()
+def trips(work: Any) -> int:
+    with round_trips() as sent:
         work()
-        stats = redis.info("commandstats")
-    sent = ("cmdstat_evalsha", "cmdstat_eval", "cmdstat_incr")
-    # Redis 6 names no subcommands.
-    others = {name.partition("|")[0] for name in stats} - {
-        *sent, "cmdstat_get", "cmdstat_set", "cmdstat_del", "cmdstat_time", "cmdstat_info",
-        "cmdstat_config", "cmdstat_hello", "cmdstat_client", "cmdstat_select",
-    }  # fmt: skip
-    assert not others
-    return sum(stats.get(name, {"calls": 0})["calls"] for name in sent[:2])
+    assert set(sent) == {"evalsha"}
+    return len(sent)
 
 
-def test_round_trips_are_counted(alice, client, on_redis, settings, wrong):
+@pytest.fixture
+def measured(alice, client, on_redis, settings):
+    """A sign-in whose round trips are the lockout's alone."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
     alice.set_password("right")
     alice.save()
     by_form(client, "right")  # loads the script
-    assert commands(lambda: by_form(Client(), wrong)) == 1
-    assert commands(lambda: by_form(Client(), "right")) == 2
-    assert commands(lambda: by_check(Client(), "right")) == 2
+    return settings
+
+
+def test_round_trips_are_counted(measured, client, wrong):
+    assert trips(lambda: by_form(Client(), wrong)) == 1
+    assert trips(lambda: by_form(Client(), "right")) == 2
+    assert trips(lambda: by_form(client, wrong)) == 1
+    assert trips(lambda: by_form(client, "right")) == 2
+    assert trips(lambda: by_check(Client(), "right")) == 2
     for _ in range(5):
         by_form(Client(), wrong)
-    assert commands(lambda: by_form(Client(), wrong)) == 1
+    assert trips(lambda: by_form(Client(), wrong)) == 1
     time.sleep(3.05)
-    assert commands(lambda: by_form(Client(), wrong)) == 1  # starts the lock
-    assert commands(lambda: by_form(Client(), "right")) == 1
+    assert trips(lambda: by_form(Client(), wrong)) == 1  # starts the lock
+    assert trips(lambda: by_form(Client(), "right")) == 1
     assert lockout.explain("alice", ADDRESS).rule == "pair"
+
+
+def test_only_who_starts_a_lock_pays_for_its_seal(measured, wrong):
+    measured.CROSSAUTH_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
+    for _ in range(5):
+        assert trips(lambda: by_form(Client(), wrong)) == 1
+    time.sleep(3.05)
+    assert trips(lambda: by_form(Client(), wrong)) == 2
+    assert trips(lambda: by_form(Client(), wrong)) == 1
+
+
+def test_without_a_request_a_refusal_is_one_round_trip_and_a_failure_two(
+    measured, wrong
+):
+    def attempt() -> None:
+        assert authenticate(username="alice", password=wrong) is None
+
+    assert [trips(attempt) for _ in range(20)] == [2] * 20
+    assert trips(attempt) == 1
+
+    async def attempts() -> None:
+        assert await aauthenticate(username="alice", password=wrong) is None
+
+    assert trips(lambda: asyncio.run(attempts())) == 1
+
+
+def test_known_and_unknown_names_cost_the_same_queries_and_round_trips(
+    measured, wrong, django_assert_num_queries
+):
+    for name in ("alice", "nobody"):
+        with django_assert_num_queries(1):
+            assert trips(lambda name=name: by_form(Client(), wrong, name)) == 1
 
 
 def locked(client: Client, clock: Any, wrong: str, **extra: Any) -> Any:

@@ -4,12 +4,14 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+import time_machine
 from django.contrib.auth.signals import user_login_failed
 from django.test import RequestFactory
 
 from crossauth_django import lockout, signals
 from crossauth_django.exceptions import LockedOutError
 from crossauth_django.lockout import Attempt
+from tests.lockout.conftest import START
 
 
 def lock(guess, clock, **who):
@@ -74,6 +76,14 @@ def test_the_round_is_forgotten_24_hours_after_the_lock_ended(
     clock.shift(lock(guess, clock))
     clock.shift(timedelta(hours=hours) - timedelta(seconds=3))
     assert lock(guess, clock) == length
+
+
+def test_on_redis_the_servers_clock_decides_and_not_the_workers(guess, on_redis):
+    for hour in range(5):
+        with time_machine.travel(START + 3600 * hour, tick=False):
+            assert isinstance(guess(), Attempt)
+    with time_machine.travel(START + 86_400, tick=False):
+        assert guess() == 1
 
 
 def test_what_the_pair_refuses_counts_nowhere_else(guess, clock):

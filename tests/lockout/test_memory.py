@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import time
+
 import pytest
+from cryptography.fernet import Fernet
 from redis import Redis
 
 from crossauth_django import lockout
-from crossauth_django.lockout.subjects import SLOT, key_of
+from crossauth_django.exceptions import LockedOutError
 from crossauth_django.stores import get_store
 from tests.services import start
 
-SUBJECTS = 2500
+SUBJECTS, NAMES = 2500, 800
 
 
 @pytest.fixture
@@ -40,12 +43,42 @@ def test_a_counted_subject_takes_at_most_200_bytes(redis):
     assert {redis.ttl(key) > 0 for key in redis.scan_iter()} == {True}
 
 
-def test_a_locked_subject_takes_at_most_300_bytes(redis):
-    moment = 1_790_000_000_000
-    longest = f"5 {moment} {moment} 20 {moment} {moment} 5"
+def test_a_subject_takes_at_most_300_bytes_with_its_lock_its_line_and_its_seal(
+    redis, settings
+):
+    settings.CROSSAUTH_LOCKOUT_ATTEMPTS = 1
+    settings.CROSSAUTH_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
 
     def work() -> None:
-        for number in range(SUBJECTS):
-            get_store().set(key_of(f"p{number:040x}"), longest, 3600, slot=SLOT)
+        attempts()
+        time.sleep(3.05)
+        assert attempts() == NAMES
+
+    # Of three subjects one is locked.
+    assert bytes_each(redis, work) <= 300
+
+
+def test_a_locked_subject_alone_takes_at_most_300_bytes_with_its_line(redis, settings):
+    settings.CROSSAUTH_LOCKOUT_ATTEMPTS = 1
+    settings.CROSSAUTH_LOCKOUT_USER_ATTEMPTS = 0
+    settings.CROSSAUTH_LOCKOUT_ADDRESS_ATTEMPTS = 0
+
+    def work() -> None:
+        attempts()
+        time.sleep(3.05)
+        assert attempts() == NAMES
 
     assert bytes_each(redis, work) <= 300
+
+
+def attempts() -> int:
+    """Try each name once, from an address of its own; return how many locks that starts."""
+    locks = 0
+    for number in range(NAMES):
+        try:
+            lockout.reserve(
+                f"somebody{number}@example.org", f"10.0.{number >> 8}.{number & 255}"
+            )
+        except LockedOutError as error:
+            locks += len(error.new_locks)
+    return locks

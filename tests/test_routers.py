@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
 
 from crossauth_django import accounts
+from crossauth_django.fields import utc_now
 from crossauth_django.managers import AccountsManager
 from crossauth_django.models import SocialAccount, VerifiedEmail
-from crossauth_django.storage import AccountsStorage
+from crossauth_django.storage import AccountsStorage, SessionStorage
 from tests.accounts.conftest import (
     credentials,
     identity,
     identity_of,
+    make_user,
     user_create,
 )
 
@@ -95,6 +98,27 @@ def test_reads_go_where_the_router_says(router):
     router.reads = "postgres"
     assert storage.find_user_by_id(user.id) == user
     assert storage.find_social_account(**names) == account
+
+
+@pytest.mark.parametrize("change", ["save", "disable", "delete"])
+def test_what_another_database_does_with_a_user_ends_no_strangers_session(
+    router, change
+):
+    user = make_user()
+    now = utc_now()
+    session = SessionStorage().create(
+        token_hash="hash",
+        user_id=user.pk,
+        created_at=now,
+        updated_at=now,
+        expires_at=now + timedelta(hours=1),
+    )
+    stranger = get_user_model()(pk=user.pk, username="bob")
+    stranger.save(using="postgres")
+    stranger.set_password("new")
+    stranger.is_active = change != "disable"
+    (stranger.delete if change == "delete" else stranger.save)(using="postgres")
+    assert SessionStorage().get_any(session.id).status == "active"
 
 
 def test_managers_own_database_comes_first(router):

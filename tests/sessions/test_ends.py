@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
+from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.models import Session
+from django.db import DEFAULT_DB_ALIAS
+from django.db.models.deletion import Collector
 from django.test import Client
 
-from crossauth_django import devices, signals
-from crossauth_django.models import UserSession
+from crossauth_django import devices, receivers, signals
+from crossauth_django.models import SocialAccount, UserSession
 from crossauth_django.sessions import SessionStore
 from tests.accounts.conftest import make_user, set_email
+from tests.concurrency import run_together
 from tests.sessions.conftest import PASSWORD, sign_in, whoami
 
 NEW = "battery staple"
@@ -112,6 +119,39 @@ def test_a_deleted_user_loses_all(user, browser, other):
     assert (whoami(browser), whoami(other)) == ("", "")
     assert not UserSession.objects.exists()
     assert browser.get("/kept/?name=_auth_user_id").content == b""
+
+
+def test_users_deleted_by_many_threads_never_find_the_database_locked(transactional_db):
+    users = iter([make_user(f"{number}@example.org") for number in range(96)])
+
+    def delete_three():
+        for user in itertools.islice(users, 3):
+            user.delete()
+
+    assert run_together(32, delete_three) == [None] * 32
+    assert not get_user_model().objects.exists()
+
+
+@pytest.fixture
+def proxy():
+    """A proxy of the user model, known as those are that are there before the start."""
+    meta = type("Meta", (), {"app_label": "proxies", "proxy": True})
+    attributes = {"__module__": __name__, "Meta": meta}
+    yield type("Person", (get_user_model(),), attributes)
+    del apps.all_models["proxies"]
+    apps.clear_cache()
+
+
+def test_a_user_deleted_through_a_proxy_loses_all(user, browser, proxy):
+    receivers.connect()
+    proxy.objects.get(pk=user.pk).delete()
+    assert whoami(browser) == ""
+    assert not UserSession.objects.exists()
+
+
+@pytest.mark.parametrize("model", [Session, SocialAccount, UserSession])
+def test_what_is_no_user_is_deleted_without_being_read(model, db):
+    assert Collector(DEFAULT_DB_ALIAS).can_fast_delete(model._base_manager.all())
 
 
 def test_a_claimed_account_loses_all(user, browser):

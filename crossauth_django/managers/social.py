@@ -209,7 +209,13 @@ class IdentityMethods:
         """Delete without a check, for administrators; a missing row is fine."""
         using = self._write_alias()
         row = by_id(using, social_account_id)
-        in_transaction(row.delete, using=using)
+
+        def work() -> None:
+            # delete() reads first where a receiver of the project's wants to see the row.
+            if row.update(updated_at=utc_now()):
+                row.delete()
+
+        in_transaction(work, using=using)
 
     @off_loop
     def disconnect_social_account(

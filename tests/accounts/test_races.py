@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import OperationalError, connection, transaction
+from django.db.models.signals import pre_delete
+from django.dispatch import Signal
 
 from crossauth_django import accounts
 from crossauth_django.exceptions import (
@@ -41,6 +44,15 @@ def rounds(count: int = ROUNDS) -> Iterator[int]:
     for number in range(count):
         get_user_model().objects.all().delete()
         yield number
+
+
+@contextmanager
+def connected(signal: Signal, receiver: Callable[..., None]) -> Iterator[None]:
+    signal.connect(receiver, weak=False)
+    try:
+        yield
+    finally:
+        signal.disconnect(receiver)
 
 
 def users_with(email: str) -> int:
@@ -206,6 +218,25 @@ def test_many_threads_never_find_the_database_locked():
     results = run_together(64, sign_in_twice)
     assert not kinds(results)
     assert get_user_model().objects.count() == 64
+
+
+def test_many_deletes_never_find_the_database_locked_whoever_listens():
+    def delete_six():
+        for pk in itertools.islice(pks, 6):
+            AccountsStorage().delete_social_account(pk)
+
+    user = make_user()
+    rows = [
+        SocialAccount(user_id=user.pk, **identity(provider_user_id=str(number)))
+        for number in range(64 * 6)
+    ]
+    SocialAccount.objects.bulk_create(rows)
+    pks = iter(list(SocialAccount.objects.values_list("pk", flat=True)))
+    # Of a project that looks at every deletion: Django reads each row for it first.
+    with connected(pre_delete, lambda **arguments: None):
+        results = run_together(64, delete_six)
+    assert not kinds(results)
+    assert not SocialAccount.objects.exists()
 
 
 def test_lost_race_leaves_an_outer_transaction_usable():

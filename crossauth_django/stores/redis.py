@@ -43,12 +43,18 @@ class RedisStore(Store):
                 "keys. Use DefaultClient, SentinelClient or a Redis Cluster."
             )
         from redis import VERSION, ConnectionPool
-        from redis.exceptions import NoScriptError, RedisError, ResponseError
+        from redis.exceptions import (
+            NoScriptError,
+            RedisClusterException,
+            RedisError,
+            ResponseError,
+        )
 
         # Before, a pool wanted to be told the command.
         self._is_new_driver = VERSION >= (5, 3)
         self._no_script = NoScriptError
-        self._failures = (RedisError, OSError)
+        # That of a cluster is no RedisError.
+        self._failures = (RedisError, RedisClusterException, OSError)
         self._refusal = ResponseError
         self._plain_pool = ConnectionPool
         # What a thread puts back here, the next one takes without the pool's bookkeeping, which
@@ -134,17 +140,18 @@ class RedisStore(Store):
             then(connection)
 
     def _call(self, *command: Any) -> Any:
+        client = self._client
         try:
-            client = self._client
             if self._is_new_driver and hasattr(client, "connection_pool"):
                 return self._exchange(client.connection_pool, command)
             # A cluster, whose client finds the node. Bytes, also for a site whose own cache
             # asks the driver to decode.
             return client.execute_command(*command, NEVER_DECODE=True)
         except self._failures as error:
-            raise StoreUnavailableError(
-                f"CACHES[{self.alias!r}], {command[0]}: {error}"
-            ) from error
+            raise self._unavailable(command[0], error) from error
+
+    def _unavailable(self, doing: str, error: Exception) -> StoreUnavailableError:
+        return StoreUnavailableError(f"CACHES[{self.alias!r}], {doing}: {error}")
 
     def _exchange(self, pool: Any, command: Sequence[Any]) -> Any:
         """Send one command and read its answer, without what the driver measures meanwhile."""
@@ -196,7 +203,10 @@ class RedisStore(Store):
     @functools.cached_property
     def _client(self) -> Any:
         # Made at the first command, because that of a cluster asks the servers at once.
-        client = _own_client(self._cache)
+        try:
+            client = _own_client(self._cache)
+        except self._failures as error:
+            raise self._unavailable("connecting", error) from error
         for each in _members(client):
             kwargs = each.connection_pool.connection_kwargs
             then = kwargs.get("redis_connect_func")

@@ -115,7 +115,7 @@ def redis_process(service: services.Service, *options: str) -> str:
 
 
 @contextlib.contextmanager
-def cluster() -> Iterator[str]:
+def cluster() -> Iterator[list[Server]]:
     """Run a Redis Cluster of two nodes that have half of the slots each."""
 
     def node(service: services.Service) -> str:
@@ -124,7 +124,7 @@ def cluster() -> Iterator[str]:
         return redis_process(service, str(service.folder / "conf"), *options)
 
     with contextlib.ExitStack() as stack:
-        nodes = [services.Service("redis", node) for _ in range(2)]
+        nodes = [Server("redis", node) for _ in range(2)]
         for each in nodes:
             stack.callback(each.stop)
         clients = [stack.enter_context(Redis.from_url(each.url)) for each in nodes]
@@ -133,7 +133,7 @@ def cluster() -> Iterator[str]:
         clients[0].execute_command("CLUSTER MEET", "127.0.0.1", nodes[1].port)
         for each, client in zip(nodes, clients, strict=True):
             each.wait_until(lambda client=client: is_whole(client))
-        yield nodes[0].url
+        yield nodes
 
 
 def is_whole(client: Any) -> bool:

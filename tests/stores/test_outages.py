@@ -52,6 +52,7 @@ OPERATIONS: dict[str, Callable[[Store], Any]] = {
     "add": lambda store: store.add("key", "value", 60),
     "get": lambda store: store.get("key"),
     "delete": lambda store: store.delete("key"),
+    "delete many": lambda store: store.delete_many(["key"]),
     "pop": lambda store: store.pop("key"),
     "step": lambda store: store.step(COUNT, ["key"], [60_000]),
     "step over two": lambda store: store.step(COUNT, ["a", "b"], [60_000], slot="s"),

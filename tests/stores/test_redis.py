@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ from django.conf import settings
 from crossauth_django.exceptions import StoreUnavailableError
 from crossauth_django.stores import get_store
 from tests.concurrency import run_together
-from tests.stores.servers import cache, cluster, sentinel
+from tests.stores.servers import Server, cache, cluster, sentinel
 from tests.stores.steps import COUNT
+from tests.stores.test_outages import OPERATIONS, outcome_of
 
 
 @pytest.fixture(params=["redis", "django_redis_cache"])
@@ -195,23 +197,47 @@ class Factory:
         return driver.RedisCluster.from_url(url)
 
 
+@contextlib.contextmanager
+def clustered() -> Iterator[list[Server]]:
+    """Put "redis" on a cluster."""
+    options = {"CONNECTION_FACTORY": "tests.stores.test_redis.Factory"}
+    with (
+        cluster() as nodes,
+        cache("redis", LOCATION=nodes[0].url, OPTIONS=options),
+    ):
+        yield nodes
+
+
 def test_a_cluster_is_followed():
-    with cluster() as url:
-        options = {"CONNECTION_FACTORY": "tests.stores.test_redis.Factory"}
-        with cache("redis", LOCATION=url, OPTIONS=options):
-            store = get_store("redis")
-            for number in range(20):
-                store.set(f"key-{number}", str(number), 60)
-            assert [store.pop(f"key-{n}") for n in range(20)] == [
-                str(n) for n in range(20)
-            ]
-            for number in range(20):
-                store.set(f"key-{number}", str(number), 60)
-            store.delete_many([f"key-{number}" for number in range(19)])
-            assert [store.get(f"key-{n}") for n in (0, 18, 19)] == [None, None, "19"]
-            for slot in "abcdef":
-                assert store.step(COUNT, ["a", "b"], [60_000], slot=slot) == [1, 1]
-            store.close()
+    with clustered():
+        store = get_store("redis")
+        for number in range(20):
+            store.set(f"key-{number}", str(number), 60)
+        assert [store.pop(f"key-{n}") for n in range(20)] == [str(n) for n in range(20)]
+        for number in range(20):
+            store.set(f"key-{number}", str(number), 60)
+        store.delete_many([f"key-{number}" for number in range(19)])
+        assert [store.get(f"key-{n}") for n in (0, 18, 19)] == [None, None, "19"]
+        for slot in "abcdef":
+            assert store.step(COUNT, ["a", "b"], [60_000], slot=slot) == [1, 1]
+        store.close()
+
+
+def test_a_cluster_that_dies_is_not_a_missing_key():
+    with clustered() as nodes:
+        store = get_store("redis")
+        for number in range(20):
+            store.set(f"key-{number}", "value", 60)
+        nodes[1].kill()
+        outcomes = {outcome_of(store, f"key-{number}") for number in range(20)}
+        assert outcomes == {"value", "unavailable"}
+        nodes[0].kill()
+        with cache("redis", KEY_PREFIX="not connected yet"):
+            for each in (store, get_store("redis")):
+                for operation in OPERATIONS.values():
+                    with pytest.raises(StoreUnavailableError):
+                        operation(each)
+        store.close()
 
 
 def test_a_sentinel_leads_to_the_next_primary():

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.core.cache import caches
 from django.db import connections
 
@@ -40,6 +42,25 @@ def run_together(threads: int, function: Callable[[], Any]) -> list[Any]:
     for worker in workers:
         worker.join(120)
     return results
+
+
+def ticks_during(call: Callable[[], Coroutine[Any, Any, Any]]) -> tuple[int, Any]:
+    """Await ``call()`` on a loop of its own; return how often that turned meanwhile, and the outcome.
+
+    One turn is that in which a call which blocks the loop has it all to itself.
+    """
+
+    async def work() -> tuple[int, Any]:
+        task = asyncio.create_task(call())
+        ticks = 0
+        while not task.done():
+            await asyncio.sleep(0.01)
+            ticks += 1
+        (outcome,) = await asyncio.gather(task, return_exceptions=True)
+        await sync_to_async(connections.close_all)()
+        return ticks, outcome
+
+    return asyncio.run(work())
 
 
 class Crew:

@@ -26,9 +26,10 @@ from crossauth_django import tokens
 from crossauth_django.crypto import new_secret
 from crossauth_django.exceptions import InvalidTokenError, StoreUnavailableError
 from crossauth_django.stores import engine_of, get_store
-from tests.concurrency import Crew, run_together
+from tests.concurrency import Crew, run_together, ticks_during
 from tests.people import make_user
 from tests.reports import report_of
+from tests.stores.servers import hanging
 
 HOUR = timedelta(hours=1)
 
@@ -340,6 +341,21 @@ def test_the_asynchronous_calls_do_the_same(alias, user):
         await sync_to_async(connections.close_all)()
 
     asyncio.run(walk())
+
+
+def test_the_loop_goes_on_while_an_asynchronous_call_waits(settings, user):
+    settings.CROSSAUTH_CACHE_ALIAS = "redis"
+    token = new_secret()
+    with hanging("redis", SOCKET_TIMEOUT=0.2):
+        for call in (
+            lambda: tokens.aissue("reset", user, HOUR),
+            lambda: tokens.aredeem("reset", token),
+            lambda: tokens.apeek("reset", token),
+            lambda: tokens.arevoke("reset", user),
+        ):
+            ticks, outcome = ticks_during(call)
+            assert isinstance(outcome, StoreUnavailableError)
+            assert ticks > 2
 
 
 def test_one_of_64_callers_in_8_processes_redeems_a_token(shared_crew, user):

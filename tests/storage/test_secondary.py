@@ -8,8 +8,11 @@ import pytest
 import time_machine
 from django.core.cache import caches
 
+from crossauth_django.exceptions import StoreUnavailableError
 from crossauth_django.storage import SecondaryStorage
 from crossauth_django.stores import get_store
+from tests.concurrency import ticks_during
+from tests.stores.servers import hanging
 
 secondary = SecondaryStorage()
 
@@ -105,3 +108,17 @@ def test_the_async_methods_do_the_same(alias):
         ]
 
     assert asyncio.run(handler()) == ["1", "1", None]
+
+
+def test_the_loop_goes_on_while_an_async_method_waits(settings):
+    settings.CROSSAUTH_CACHE_ALIAS = "redis"
+    with hanging("redis", SOCKET_TIMEOUT=0.2):
+        for method in (
+            lambda: secondary.aset("state", "value", 60),
+            lambda: secondary.aget("state"),
+            lambda: secondary.adelete("state"),
+            lambda: secondary.apop("state"),
+        ):
+            ticks, outcome = ticks_during(method)
+            assert isinstance(outcome, StoreUnavailableError)
+            assert ticks > 2

@@ -15,6 +15,7 @@ from django.db import connections
 from django.test import override_settings
 from redis import Redis
 
+from crossauth_django.stores import get_store
 from tests import services
 
 
@@ -60,6 +61,17 @@ def cache(alias: str, **changes: Any) -> Iterator[None]:
     changed = {**settings.CACHES.get(alias, {}), **changes}
     with override_settings(CACHES={**settings.CACHES, alias: changed}):
         yield
+
+
+@contextlib.contextmanager
+def hanging(alias: str, **options: Any) -> Iterator[None]:
+    """Put the alias on a server that has stopped to answer, after it has answered once."""
+    with running("memcached" if "mem" in alias or "mc" in alias else "redis") as server:
+        options = {**settings.CACHES[alias].get("OPTIONS", {}), **options}
+        with cache(alias, LOCATION=server.url, OPTIONS=options):
+            get_store(alias).get("")
+            server.freeze()
+            yield
 
 
 def outcome_during(

@@ -264,29 +264,6 @@ def test_the_async_twins_do_the_same(store, key):
     assert asyncio.run(handler()) == ["value", False, "value", False, [1]]
 
 
-def test_the_loop_goes_on_while_the_async_twins_wait(store, key):
-    async def handler() -> int:
-        ticks = 0
-        done = False
-
-        async def tick() -> None:
-            nonlocal ticks
-            while not done:
-                ticks += 1
-                await asyncio.sleep(0)
-
-        beside = asyncio.create_task(tick())
-        for _ in range(20):
-            await store.aset(key, "value", 60)
-            await asyncio.sleep(0)
-        done = True
-        await beside
-        await sync_to_async(connections.close_all)()
-        return ticks
-
-    assert asyncio.run(handler()) >= 20
-
-
 def test_the_plain_methods_work_on_a_running_loop(store, key):
     async def handler() -> list[Any]:
         store.set(key, "1", 60)

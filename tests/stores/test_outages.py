@@ -28,25 +28,36 @@ from tests.stores.servers import (
 )
 from tests.stores.steps import COUNT
 
-# What each driver is told here: wait at most this long, and hide errors where it can.
 TIMEOUT = 0.5
-OPTIONS: dict[str, dict[str, Any]] = {
-    "redis": {
-        "IGNORE_EXCEPTIONS": True,
-        "SOCKET_TIMEOUT": TIMEOUT,
-        "SOCKET_CONNECT_TIMEOUT": TIMEOUT,
-        "CONNECTION_POOL_KWARGS": {"retry_on_timeout": True},
-    },
-    "django_redis_cache": {
-        "socket_timeout": TIMEOUT,
-        "socket_connect_timeout": TIMEOUT,
-        "retry_on_timeout": True,
-    },
-    "pymemcache": {"timeout": TIMEOUT, "connect_timeout": TIMEOUT, "ignore_exc": True},
-    "pylibmc": {
-        "behaviors": {"_poll_timeout": int(TIMEOUT * 1000), "auto_eject": True}
-    },
-}
+
+
+def patient(alias: str, timeout: float = TIMEOUT) -> dict[str, Any]:
+    """What each driver is told here: wait at most this long, and hide errors where it can."""
+    options: dict[str, dict[str, Any]] = {
+        "redis": {
+            "IGNORE_EXCEPTIONS": True,
+            "SOCKET_TIMEOUT": timeout,
+            "SOCKET_CONNECT_TIMEOUT": timeout,
+            "CONNECTION_POOL_KWARGS": {"retry_on_timeout": True},
+        },
+        "django_redis_cache": {
+            "socket_timeout": timeout,
+            "socket_connect_timeout": timeout,
+            "retry_on_timeout": True,
+        },
+        "pymemcache": {
+            "timeout": timeout,
+            "connect_timeout": timeout,
+            "ignore_exc": True,
+        },
+        "pylibmc": {
+            "behaviors": {"_poll_timeout": int(timeout * 1000), "auto_eject": True}
+        },
+    }
+    return options[alias]
+
+
+SERVED = ["redis", "django_redis_cache", "pymemcache", "pylibmc"]
 OPERATIONS: dict[str, Callable[[Store], Any]] = {
     "set": lambda store: store.set("key", "value", 60),
     "add": lambda store: store.add("key", "value", 60),
@@ -59,7 +70,7 @@ OPERATIONS: dict[str, Callable[[Store], Any]] = {
 }
 
 
-@pytest.fixture(params=list(OPTIONS))
+@pytest.fixture(params=SERVED)
 def alias(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -68,7 +79,7 @@ def alias(request: pytest.FixtureRequest) -> str:
 def server(alias: str) -> Iterator[Server]:
     name = "memcached" if "memc" in alias or "libmc" in alias else "redis"
     with running(name) as server:
-        options = {**settings.CACHES[alias].get("OPTIONS", {}), **OPTIONS[alias]}
+        options = {**settings.CACHES[alias].get("OPTIONS", {}), **patient(alias)}
         with cache(alias, LOCATION=server.url, OPTIONS=options):
             yield server
 
@@ -194,7 +205,7 @@ def test_a_redis_that_still_loads_is_not_a_missing_key(server, alias):
 def test_a_dead_memcached_of_several_hands_its_keys_to_no_other(server, alias):
     with running("memcached") as second:
         location = [server.url, second.url]
-        with cache(alias, LOCATION=location, OPTIONS=OPTIONS[alias]):
+        with cache(alias, LOCATION=location, OPTIONS=patient(alias)):
             store = get_store(alias)
             for number in range(20):
                 store.set(f"key-{number}", "value")

@@ -5,11 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
-
-from django.core.cache.backends.base import BaseCache
 
 from crossauth_django.stores.base import (
     P,
@@ -22,31 +19,50 @@ from crossauth_django.stores.base import (
     stored_name,
 )
 
-# Aliases with one LOCATION share their entries, so they share the lock.
-_locks: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
-# In a forked worker nobody would ever release what another thread held at that moment.
-os.register_at_fork(after_in_child=_locks.clear)
+# Aliases with one LOCATION share their entries, so they share the locks: ours, and Django's,
+# which each call of the cache takes inside ours.
+_locks: dict[str, tuple[threading.RLock, threading.Lock]] = {}
+_held = threading.local()
+
+
+def _hold_all() -> None:
+    """Wait until nobody is inside: in a forked worker nobody would ever come out again."""
+    _held.locks = [lock for both in list(_locks.values()) for lock in both]
+    for lock in _held.locks:
+        lock.acquire()
+
+
+def _let_go() -> None:
+    for lock in reversed(_held.locks):
+        lock.release()
+
+
+os.register_at_fork(before=_hold_all, after_in_parent=_let_go, after_in_child=_let_go)
 
 
 class MemoryStore(Store):
     """Django's own cache calls under one lock, which each operation holds to its end."""
 
-    def __init__(self, alias: str, cache: BaseCache, params: Mapping[str, Any]) -> None:
+    def __init__(self, alias: str, cache: Any, params: Mapping[str, Any]) -> None:
         super().__init__(alias, cache)
-        self._location = str(params.get("LOCATION", ""))
+        # In one step: two threads that come first get the same.
+        self._lock, _ = _locks.setdefault(
+            str(params.get("LOCATION", "")),
+            (threading.RLock(), cache._lock),  # noqa: SLF001
+        )
 
     def set(
         self, key: str, value: str, ttl: float | None = None, *, slot: str = ""
     ) -> None:
         name, life = stored_name(key, slot), lifetime_ms(ttl)
-        with _locks[self._location]:
+        with self._lock:
             self._write(name, value, life)
 
     def add(
         self, key: str, value: str, ttl: float | None = None, *, slot: str = ""
     ) -> bool:
         name, life = stored_name(key, slot), lifetime_ms(ttl)
-        with _locks[self._location]:
+        with self._lock:
             is_free = self._cache.get(name) is None
             if is_free:
                 self._write(name, value, life)
@@ -54,7 +70,7 @@ class MemoryStore(Store):
 
     def get(self, key: str, *, slot: str = "") -> str | None:
         name = stored_name(key, slot)
-        with _locks[self._location]:
+        with self._lock:
             value: str | None = self._cache.get(name)
             return value
 
@@ -63,7 +79,7 @@ class MemoryStore(Store):
 
     def pop(self, key: str, *, slot: str = "") -> str | None:
         name = stored_name(key, slot)
-        with _locks[self._location]:
+        with self._lock:
             value: str | None = self._cache.get(name)
             self._cache.delete(name)
             return value
@@ -77,7 +93,7 @@ class MemoryStore(Store):
         slot: str = "",
     ) -> Reply:
         names = [stored_name(key, slot) for key in self._distinct(keys, slot)]
-        with _locks[self._location]:
+        with self._lock:
             values = [self._cache.get(name) for name in names]
             reply, writes = decide(step, values, int(time.time() * 1000), args)
             for position, write in writes.items():

@@ -1,20 +1,26 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from typing import Any
 
 import pytest
+from django.core.cache import caches
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
+from crossauth_django import stores
 from crossauth_django.stores import (
     backend_of,
     engine_of,
     get_store,
     joins_transactions,
+    memory,
 )
 from crossauth_django.stores.memory import MemoryStore
 from tests.concurrency import run_together
@@ -128,20 +134,48 @@ def test_setting_django_up_imports_no_driver():
 
 
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
-def test_a_fork_while_a_lock_is_held_leaves_the_child_free():
-    from crossauth_django import stores
-    from crossauth_django.stores import memory
-
-    def use(alias: str) -> Any:
-        get_store(alias).set("key", "value")
-        return get_store(alias).pop("key")
-
-    with stores._lock, memory._locks["crossauth-tests"]:
-        child = os.fork()
-        if child == 0:
-            try:
-                with cache("default", TIMEOUT=1):
-                    os._exit(0 if use("default") == "value" else 1)
-            finally:
-                os._exit(2)
+@pytest.mark.parametrize("whose", ["stores", "the memory's", "Django's"])
+def test_a_fork_while_another_thread_holds_a_lock_leaves_the_child_free(whose):
+    get_store("default")
+    ours, djangos = memory._locks["crossauth-tests"]
+    held = {"stores": stores._lock, "the memory's": ours, "Django's": djangos}[whose]
+    holder = holding(held, 0.3)
+    child = os.fork()
+    if child == 0:
+        # A child that waits for ever is killed.
+        signal.alarm(10)
+        with cache("default", TIMEOUT=1):
+            get_store("default").set("key", "value")
+            os._exit(0 if get_store("default").pop("key") == "value" else 1)
+    holder.join()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert get_store("default").pop("key") is None
+
+
+def holding(lock: Any, seconds: float) -> threading.Thread:
+    """Hold the lock in another thread, from now on and so long."""
+    is_held = threading.Event()
+
+    def hold() -> None:
+        with lock:
+            is_held.set()
+            time.sleep(seconds)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert is_held.wait(30)
+    return thread
+
+
+def test_threads_that_come_first_share_one_lock(monkeypatch):
+    monkeypatch.setattr(memory, "_locks", {})
+    sys.setswitchinterval(1e-6)
+    try:
+        for number in range(100):
+            location = {"LOCATION": f"new {number}"}
+            made = run_together(
+                8, lambda p=location: MemoryStore("default", caches["default"], p)
+            )
+            assert len({id(store._lock) for store in made}) == 1
+    finally:
+        sys.setswitchinterval(0.005)

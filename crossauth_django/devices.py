@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from crossauth_django import crypto
 from crossauth_django.conf import conf
 from crossauth_django.fields import utc_now
-from crossauth_django.managers.identifiers import to_pk
+from crossauth_django.managers.identifiers import storable, to_pk
 from crossauth_django.managers.sessions import TOKEN, fingerprints
 from crossauth_django.models import UserSession
 from crossauth_django.sessions import SessionStore, current_session
@@ -137,7 +137,7 @@ def issue_token(user: AbstractBaseUser, *, client_name: str, max_age: timedelta)
         token_hash=crypto.digest(token),
         password_fingerprint=password,
         email_fingerprint=email,
-        client_name=client_name,
+        client_name=storable(client_name),
         created_at=now,
         updated_at=now,
         expires_at=now + max_age,
@@ -220,7 +220,7 @@ async def auser_of_token(token: str) -> AbstractBaseUser | None:
 def client_of(user_agent: str | None, address: str) -> dict[str, Any]:
     """Return what a row keeps of a client."""
     return {
-        "user_agent": (user_agent or "")[:_USER_AGENT_LENGTH],
+        "user_agent": storable((user_agent or "")[:_USER_AGENT_LENGTH]),
         "ip": address,
     }
 

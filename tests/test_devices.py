@@ -108,6 +108,13 @@ def test_revoke_others_leaves_this_one(user, browser):
     assert devices.user_of_token(token) is None
 
 
+def test_what_no_database_stores_is_left_out_of_what_a_client_says(user):
+    devices.issue_token(user, client_name="a\0\ud800", max_age=timedelta(hours=1))
+    (device,) = devices.list_sessions(user)
+    assert device.client_name == "a?"
+    assert devices.client_of("a\0\ud800", "")["user_agent"] == "a?"
+
+
 def test_revoke_others_without_a_session_of_ours_ends_all(user, browser, rf):
     request = rf.get("/")
     request.user = user

@@ -20,7 +20,7 @@ from django.db.models import Q
 
 from crossauth_django.eventloop import is_loop_running, off_loop
 from crossauth_django.exceptions import AccountMissingError, InvalidCursorError
-from crossauth_django.managers.identifiers import is_storable, to_pk
+from crossauth_django.managers.identifiers import is_storable, storable, to_pk
 from crossauth_django.managers.refusals import refusal
 from crossauth_django.managers.sessions import TOKEN, fingerprints
 
@@ -36,6 +36,7 @@ _ORDERS = {
     for field in ("updated_at", "created_at", "expires_at")
     for direction in ("asc", "desc")
 }
+_DIGEST_LENGTH = 255
 # Ours are shorter; a long one is not worth a look.
 _CURSOR_LENGTH = 512
 
@@ -52,8 +53,11 @@ class SessionStorage:
     """Sessions and tokens of users, by the digest of their secret.
 
     It has no state, and every method may be called on a running event loop. Each write is one
-    conditional statement, in a transaction of its own or in the caller's. A session of the
-    engine that is revoked here ends at its next request; both appear in one device list.
+    conditional statement, in a transaction of its own or in the caller's.
+
+    The engine's sessions of browsers are listed, found by id and revoked here too, and end at
+    their next request. ``get`` and ``refresh`` know tokens alone: a browser's cookie, shown as
+    a bearer token, would pass the CSRF check by.
     """
 
     @off_loop
@@ -74,8 +78,11 @@ class SessionStorage:
         """Begin a session. Raise ``AccountMissingError`` without such a user.
 
         A ``token_hash`` that exists is an ``IntegrityError``, which leaves the caller's
-        transaction usable.
+        transaction usable; one that is not 1 to 255 characters of text is a ``ValueError``. What
+        describes the client is any text, kept without what no database stores.
         """
+        if not is_storable(token_hash) or len(token_hash) > _DIGEST_LENGTH:
+            raise ValueError("token_hash is not 1 to 255 characters of text")
         model, using = get_user_model(), self._write_alias()
         pk = to_pk(model, user_id)
         user = (
@@ -99,10 +106,10 @@ class SessionStorage:
                     created_at=created_at,
                     updated_at=updated_at,
                     expires_at=expires_at,
-                    client_id=client_id,
-                    client_name=client_name,
-                    user_agent=user_agent,
-                    ip=ip,
+                    client_id=storable(client_id),
+                    client_name=storable(client_name),
+                    user_agent=storable(user_agent),
+                    ip=storable(ip),
                     last_active_at=last_active_at,
                 )
             )
@@ -115,7 +122,7 @@ class SessionStorage:
             return None
         rows = _sessions().primary().active(now)
         found: SessionRecord | None = rows.filter(
-            token_hash=token_hash, user__isnull=False
+            token_hash=token_hash, kind=TOKEN, user__isnull=False
         ).first()
         return found
 
@@ -176,7 +183,8 @@ class SessionStorage:
         values = {"updated_at": updated_at, "expires_at": expires_at}
         if last_active_at is not None:
             values["last_active_at"] = last_active_at
-        digests = self._rows(session_id).active(updated_at).change(values)
+        rows = self._rows(session_id).filter(kind=TOKEN).active(updated_at)
+        digests = rows.change(values)
         _sessions().primary().forget(digests)
         found: SessionRecord | None = (
             self._rows(session_id).first() if digests else None

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from django.db import IntegrityError, transaction
 
-from crossauth_django import devices
+from crossauth_django import crypto, devices
 from crossauth_django.exceptions import AccountMissingError, InvalidCursorError
 from crossauth_django.models import UserSession
 from crossauth_django.storage import SessionStorage
@@ -73,6 +73,27 @@ def test_what_is_not_said_is_none(user):
     found = storage.get_any(create(user).id)
     for name in ("client_id", "client_name", "user_agent", "ip", "last_active_at"):
         assert getattr(found, name) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["nul\0", "\ud800", "\0\ud800", "", "🔑", "x" * 100_000]
+)
+def test_what_describes_a_client_is_any_text(user, text):
+    names = ("client_id", "client_name", "user_agent", "ip")
+    found = storage.get_any(create(user, **dict.fromkeys(names, text)).id)
+    # As it was, but for what no database stores.
+    kept = text.replace("\0", "").replace("\ud800", "?")
+    assert [getattr(found, name) for name in names] == [kept] * 4
+
+
+@pytest.mark.parametrize(
+    "token_hash", ["", "nul\0", "\ud800", "x" * 256, None, b"bytes"]
+)
+def test_what_is_no_digest_is_refused_and_no_database_error(user, token_hash):
+    with transaction.atomic():
+        with pytest.raises(ValueError, match="token_hash"):
+            create(user, token_hash=token_hash)
+        assert storage.list_for_user(user.pk, now=NOW).records == []
 
 
 def test_a_digest_is_unique_and_compared_exactly(user):
@@ -302,6 +323,17 @@ def test_browsers_and_tokens_are_in_one_list(user):
     whoami(browser)
     storage.revoke(record.id, revoked_at=datetime.now(tz=timezone.utc))
     assert whoami(browser) == ""
+
+
+def test_the_cookie_of_a_browser_is_no_bearer_token(user):
+    browser = sign_in(user)
+    digest = crypto.digest(browser.cookies["sessionid"].value)
+    record = UserSession.objects.get(token_hash=digest)
+    now = datetime.now(tz=timezone.utc)
+    assert storage.get(token_hash=digest, now=now) is None
+    assert storage.refresh(record.pk, updated_at=now, expires_at=now + HOUR) is None
+    assert storage.get_any(record.pk).expires_at == record.expires_at
+    assert storage.revoke_all_for_user(user.pk, revoked_at=now) == 1
 
 
 def test_a_new_password_ends_them(user):

@@ -46,6 +46,7 @@ def connect() -> None:
         (user_login_failed, leave_attempt_counted),
         (user_logged_out, say_who_signs_out),
         (pre_save, check_flag_of_changed_user),
+        (post_save, note_flag_of_saved_user),
         (post_save, end_sessions_of_changed_user),
         (account_claimed, end_sessions_of_claimed_account),
     ):
@@ -155,6 +156,19 @@ def check_flag_of_changed_user(
     fields = {users.verified_flag(type(instance)), instance.get_email_field_name()}
     if update_fields is None or not fields.isdisjoint(update_fields):
         users.check_flag(instance, using=using)
+
+
+def note_flag_of_saved_user(
+    sender: type[models.Model],
+    instance: models.Model,
+    *,
+    raw: bool,
+    using: str,
+    **kwargs: Any,
+) -> None:
+    """Keep for which address a project's own "verified" flag is set."""
+    if not raw and _is_user(instance, using):
+        users.note_flag(instance, using=using)
 
 
 def end_sessions_of_changed_user(

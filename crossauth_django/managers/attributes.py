@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from django.contrib.auth.base_user import AbstractBaseUser
+from django.db.models.query_utils import DeferredAttribute
 
 from crossauth_django.managers import users
 
@@ -23,6 +24,20 @@ class Attribute(Generic[T]):
         if instance is None:
             return self  # type: ignore[return-value]
         return self._function(instance)
+
+
+class VerifiedFlag(DeferredAttribute):
+    """Reads a model's own ``email_verified`` column as the storages do.
+
+    True only while the address is the one that the flag was set for. ``save()`` stores what is
+    read, so a flag that has outlived its address goes.
+    """
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self if instance is None else users.is_email_verified(instance)
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        instance.__dict__[self.field.attname] = value
 
 
 class UsablePassword:
@@ -76,6 +91,8 @@ def complete(model: Any) -> None:
         model.hashed_password = Attribute(users.hashed_password)
     if not hasattr(model, "email_verified"):
         model.email_verified = Attribute(users.is_email_verified)
+    elif type(model.email_verified) is DeferredAttribute:
+        model.email_verified = VerifiedFlag(model.email_verified.field)
     if not isinstance(
         inspect.getattr_static(model, "has_usable_password"), HasUsablePassword
     ):

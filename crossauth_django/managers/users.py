@@ -8,12 +8,15 @@ from typing import Any
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.exceptions import FieldDoesNotExist
 from django.db import IntegrityError, models, transaction
+from django.db.models.query_utils import DeferredAttribute
 
 from crossauth_django.conf import conf
 from crossauth_django.eventloop import off_loop
 from crossauth_django.fields import normalize_email, utc_now
 from crossauth_django.managers.tables import rows
 
+# The related name of ``VerifiedEmail``.
+_RECORD = "crossauth_verified_email"
 _BCRYPT = re.compile(r"bcrypt\$(\$2[abxy]?\$\d\d\$[./A-Za-z0-9]{53})")
 
 
@@ -62,10 +65,10 @@ def is_email_verified(user: AbstractBaseUser) -> bool:
     if column := _verified_email_column(user):
         return _is_same(getattr(user, column), email)
     flag = verified_flag(type(user))
-    if flag is not None and not getattr(user, flag):
+    if flag is not None and not _is_set(user, flag):
         return False
-    record = getattr(user, "crossauth_verified_email", None)
-    # The project sets its own flag; the record, when there is one, says for which address.
+    record = getattr(user, _RECORD, None)
+    # The project sets its own flag; the record, once it was seen set, says for which address.
     is_flag_enough = flag is not None and record is None
     return is_flag_enough or (record is not None and _is_same(record.email, email))
 
@@ -114,7 +117,7 @@ def _write_record(user: AbstractBaseUser, email: str, *, using: str) -> None:
         except IntegrityError:
             records.update(**values)
     # Forget what was loaded before.
-    user._state.fields_cache.pop("crossauth_verified_email", None)
+    user._state.fields_cache.pop(_RECORD, None)
 
 
 def _verified_email_column(user: AbstractBaseUser) -> str | None:
@@ -125,6 +128,12 @@ def _is_same(one: Any, other: str) -> bool:
     return bool(one) and normalize_email(one) == normalize_email(other)
 
 
+def _is_set(user: AbstractBaseUser, flag: str) -> bool:
+    """Read the column itself, whatever the attribute answers."""
+    field: Any = user._meta.get_field(flag)
+    return bool(DeferredAttribute(field).__get__(user))
+
+
 def check_flag(user: AbstractBaseUser, *, using: str) -> None:
     """Before ``user`` is saved, see that the model's own flag does not outlive the address.
 
@@ -132,19 +141,36 @@ def check_flag(user: AbstractBaseUser, *, using: str) -> None:
     goes. A flag that is set now is the project's word for the address that is saved with it.
     """
     flag = verified_flag(type(user))
-    if flag is None or user._state.adding or not getattr(user, flag):
+    if flag is None or user._state.adding or not _is_set(user, flag):
         return
-    name = email_field(type(user)).name
     users = type(user)._base_manager.using(using).filter(pk=user.pk)
-    stored = users.values_list(flag, name).first()
+    name = email_field(type(user)).name
+    stored = users.values_list(flag, name, f"{_RECORD}__email").first()
     if stored is None:
         return
-    was_set, email = stored
+    was_set, email, verified = stored
+    current = email_of(user) or ""
     if not was_set:
-        rows("VerifiedEmail", using=using).filter(user_id=user.pk).update(
-            email=email_of(user) or ""
-        )
-    elif not _is_same(email, email_of(user) or ""):
+        _write_record(user, current, using=using)
+    elif not _is_same(verified or email, current):
         setattr(user, flag, False)
         # ``save(update_fields=...)`` would leave it set.
         users.update(**{flag: False})
+
+
+def note_flag(user: AbstractBaseUser, *, using: str) -> None:
+    """After ``user`` is saved, remember which address has the model's own flag.
+
+    What changes the address without signals then takes the verification with it.
+    """
+    flag = verified_flag(type(user))
+    if flag is None:
+        return
+    unseen = {"pk": user.pk, _RECORD: None, flag: True}
+    users = type(user)._base_manager.using(using).filter(**unseen)
+    email = users.values_list(email_field(type(user)).name, flat=True).first()
+    if email:
+        records = rows("VerifiedEmail", using=using)
+        record = records.model(user_id=user.pk, email=email)
+        records.bulk_create([record], ignore_conflicts=True)
+        user._state.fields_cache.pop(_RECORD, None)

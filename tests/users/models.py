@@ -69,3 +69,14 @@ class FlaggedUser(auth_models.AbstractUser):
 
     class Meta(auth_models.AbstractUser.Meta):
         swappable = "AUTH_USER_MODEL"
+
+
+class OwnFlagUser(auth_models.AbstractUser):
+    """Has a column that is called what the protocols call it, and our manager."""
+
+    email_verified = models.BooleanField(default=False)
+
+    objects: ClassVar[Any] = AccountsManager()
+
+    class Meta(auth_models.AbstractUser.Meta):
+        swappable = "AUTH_USER_MODEL"

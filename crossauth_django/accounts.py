@@ -6,9 +6,10 @@ transaction, safe under any number of simultaneous calls, and sends its signals 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
@@ -40,6 +41,8 @@ from crossauth_django.storage import AccountsStorage
 if TYPE_CHECKING:
     from crossauth_django.models import SocialAccount
     from crossauth_django.protocols import DisconnectResult, SocialAccountCreate
+
+T = TypeVar("T")
 
 # Each lost race was won by somebody, so the next look finds what they wrote.
 _ATTEMPTS = 5
@@ -96,11 +99,7 @@ def sign_in_identity(
         "extra_fields": None,
     }
     using = _alias()
-    for _ in range(_ATTEMPTS):
-        signed_in = _sign_in(identity, using)
-        if signed_in is not None:
-            return signed_in
-    raise AccountNotLinkedError("others changed the account all the time")
+    return _until_decided(lambda: _sign_in(identity, using))
 
 
 @sensitive_variables()
@@ -113,17 +112,19 @@ def link(user: Any, identity: SocialAccountCreate) -> SocialAccount:
     """
     using = _alias()
 
-    def work() -> SocialAccount:
+    def work() -> SocialAccount | None:
         owner = _lock_active(user.pk, using)
         account = _find(identity, using)
         if account is None or account.user_id != owner.pk:
             account = attach({**identity, "user_id": owner.pk}, using=using)
-        else:
-            _refresh(account, identity, using, promote=identity["is_login_method"])
+        elif not _refresh(
+            account, identity, using, promote=identity["is_login_method"]
+        ):
+            return None
         _send(signals.account_linked, owner, using, account=account)
         return account
 
-    return in_transaction(work, using=using)
+    return _until_decided(lambda: in_transaction(work, using=using))
 
 
 def unlink(user: Any, account_id: Any) -> DisconnectResult:
@@ -167,6 +168,15 @@ def mark_email_verified(user: Any) -> None:
             _send(signals.email_verified, user, using, email=users.email_of(user))
 
     in_transaction(work, using=using)
+
+
+def _until_decided(decide: Callable[[], T | None]) -> T:
+    """Call ``decide`` until nobody has changed the account in between."""
+    for _ in range(_ATTEMPTS):
+        decided = decide()
+        if decided is not None:
+            return decided
+    raise AccountNotLinkedError("others changed the account all the time")
 
 
 def _sign_in(identity: SocialAccountCreate, using: str) -> SignedIn | None:

@@ -99,6 +99,16 @@ def test_connection_removed_before_it_is_updated_signs_up_anew():
     assert signed_in.user != user
 
 
+def test_connection_removed_before_it_is_linked_again_is_made_anew():
+    user = make_user()
+    account = connect(user)
+    values = identity(provider="google", provider_user_id="1", scope="new")
+    with watching("UPDATE", SOCIAL, before=account.delete):
+        linked = accounts.link(user, {**values, "user_id": None, "extra_fields": None})
+    assert SocialAccount.objects.get() == linked
+    assert linked.scope == "new"
+
+
 def test_connection_that_comes_and_goes_all_the_time_is_given_up():
     user = make_user("other@example.org")
     gone = SocialAccount.objects.all().delete

@@ -1,10 +1,17 @@
 from __future__ import annotations
 
 import pytest
+from django.db import connection
 
 from crossauth_django.exceptions import AccountNotLinkedError
 from crossauth_django.models import SocialAccount
-from tests.accounts.conftest import has_unique_address, identity, make_user, only_where
+from tests.accounts.conftest import (
+    has_unique_address,
+    identity,
+    make_user,
+    only_where,
+    user_create,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -58,6 +65,23 @@ def test_inactive_user_is_not_found_by_id(storage):
     # Or a session of the library would outlive the account.
     user = make_user(is_active=False)
     assert storage.find_user_by_id(user.pk) is None
+
+
+@only_where(connection.vendor == "sqlite")
+@pytest.mark.parametrize(
+    ("address", "spellings"),
+    [
+        ("ÄÖäö@x.org", ["äöäö@x.org", "ÄÖÄÖ@X.ORG", "ÄÖäö@x.org"]),
+        ("abcİ@x.org", ["abci\u0307@x.org", "ABCİ@X.ORG"]),
+        ("ada@ÄÖäö", ["ADA@äöÄÖ"]),
+    ],
+)
+def test_letters_beyond_ascii_have_case_too(storage, address, spellings):
+    user = make_user(address)
+    for spelling in spellings:
+        assert storage.find_user_by_email(spelling).id == user.pk
+        with pytest.raises(AccountNotLinkedError):
+            storage.create_user(**user_create(spelling))
 
 
 def test_inactive_user_still_holds_the_address(storage):

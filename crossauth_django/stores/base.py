@@ -202,9 +202,11 @@ def lifetime_ms(ttl: float | None) -> int | None:
     """Return a lifetime in whole milliseconds, rounded up; None is for ever."""
     if ttl is None or ttl == math.inf:
         return None
-    if math.isnan(ttl):
+    # Bounded before it is rounded: an infinite one, or one beyond floats, has no whole number.
+    milliseconds = min(ttl * 1000, _LONGEST_MS)
+    if math.isnan(milliseconds):
         raise ValueError("ttl is not a number")
-    return min(math.ceil(ttl * 1000), _LONGEST_MS)
+    return math.ceil(max(milliseconds, -1))
 
 
 def decide(

@@ -36,6 +36,7 @@ STRANGE = [
     "'; DROP TABLE cache; --%s%%",
     "}{:*?[]",
 ]
+BEYOND_FLOATS = pytest.param(10**400, id="beyond floats")
 
 
 def test_a_value_stays_until_it_is_deleted(store, key):
@@ -117,7 +118,7 @@ def test_a_new_lifetime_replaces_the_old_one(store, key, wait):
     assert store.get(key) == "value"
 
 
-@pytest.mark.parametrize("ttl", [0, -1, -0.5, -(10**12)])
+@pytest.mark.parametrize("ttl", [0, -1, -0.5, -(10**12), -math.inf])
 def test_a_lifetime_that_is_over_deletes(store, key, ttl):
     store.set(key, "first")
     store.set(key, "second", ttl)
@@ -132,7 +133,9 @@ def test_add_with_a_lifetime_that_is_over_stores_nothing(store, key):
     assert store.get(key) == "value"
 
 
-@pytest.mark.parametrize("ttl", [None, math.inf, 10**9, 10**15, 2_592_001.5])
+@pytest.mark.parametrize(
+    "ttl", [None, math.inf, 10**9, 10**15, BEYOND_FLOATS, 2_592_001.5]
+)
 def test_long_lifetimes_are_no_short_ones(store, key, ttl):
     store.set(key, "value", ttl)
     assert store.get(key) == "value"

@@ -12,7 +12,7 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
-from django.db import router
+from django.db import connections, router
 from django.db.models import QuerySet
 from django.views.decorators.debug import sensitive_variables
 
@@ -171,9 +171,12 @@ def _claims(purpose: str, token: str, sealed: str | None) -> _Claims:
     if sealed is None:
         raise InvalidTokenError("unknown, used or expired")
     try:
-        return _Claims(**json.loads(unseal(_label(purpose), token, sealed)))
+        claims = _Claims(**json.loads(unseal(_label(purpose), token, sealed)))
     except EncryptionError as error:
         raise InvalidTokenError("not sealed by this site") from error
+    if claims.database not in connections:
+        raise InvalidTokenError("the users' database is no more")
+    return claims
 
 
 def _redeemed(

@@ -343,6 +343,15 @@ def test_the_asynchronous_calls_do_the_same(alias, user):
     asyncio.run(walk())
 
 
+def test_a_token_of_a_database_that_the_site_has_no_more_is_an_invalid_one(user):
+    user._state.db = "gone"
+    tokens_of = [tokens.issue("reset", user, HOUR) for _ in range(2)]
+    with pytest.raises(InvalidTokenError):
+        tokens.redeem("reset", tokens_of[0])
+    with pytest.raises(InvalidTokenError):
+        asyncio.run(tokens.aredeem("reset", tokens_of[1]))
+
+
 def test_the_loop_goes_on_while_an_asynchronous_call_waits(settings, user):
     settings.CROSSAUTH_CACHE_ALIAS = "redis"
     token = new_secret()

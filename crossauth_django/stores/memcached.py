@@ -208,13 +208,22 @@ class MemcachedStore(Store):
         writes: Mapping[int, Write],
     ) -> bool:
         """Write and unlock; False when the first lock was gone, and nothing is written."""
-        for position, (entry, token) in enumerate(held):
-            new = _written(writes[position]) if position in writes else _unlocked(entry)
+        news = [
+            _written(writes[position]) if position in writes else _unlocked(entry)
+            for position, (entry, _) in enumerate(held)
+        ]
+        # The longest first: a value that the server finds too large is refused before another
+        # is written.
+        order = sorted(
+            range(len(news)), key=lambda position: -len(news[position].packed())
+        )
+        for position in order:
+            (entry, token), new = held[position], news[position]
             if entry.is_locked and self._clients.write(
                 names[position], new.packed(), token, new.exptime()
             ):
                 continue
-            if position:
+            if position != order[0]:
                 raise StoreUnavailableError(
                     f"CACHES[{self.alias!r}]: a step was stopped half-way for too long"
                 )

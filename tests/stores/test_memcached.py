@@ -8,18 +8,15 @@ import socketserver
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import time_machine
 
 from crossauth_django.exceptions import StoreBusyError, StoreUnavailableError
-from crossauth_django.stores import get_store
+from crossauth_django.stores import Outcome, Write, get_store
 from tests.stores.servers import cache
 from tests.stores.steps import COUNT, TestStep
-
-if TYPE_CHECKING:
-    from crossauth_django.stores import Outcome
 
 LONGER_THAN_A_LOCK = 6
 
@@ -47,6 +44,20 @@ def removed(store: Any, key: str) -> Any:
     removed = store._cache._cache.delete(store._name(key, "s"))
     store._cache.close()
     return removed
+
+
+@pytest.mark.parametrize("sizes", [(1, 2**20), (2**20, 1)])
+def test_a_step_with_one_value_that_is_too_large_writes_none(store, key, sizes):
+    def twin(values: Sequence[str | None], now: int, args: Sequence[str]) -> Outcome:
+        writes = {n: Write("x" * size, 60_000) for n, size in enumerate(sizes)}
+        return Outcome([], writes)
+
+    keys = [key, key + "b"]
+    for each in keys:
+        store.set(each, "before", 60, slot="s")
+    with pytest.raises(ValueError, match="too large"):
+        store.step(TestStep("none", twin), keys, slot="s")
+    assert [store.pop(each, slot="s") for each in keys] == ["before"] * 2
 
 
 def test_a_lock_whose_holder_died_ends_by_itself(store, key):

@@ -173,6 +173,10 @@ class AccountsStorage(Protocol):
         enable_login: bool = False,
         extra_fields: Mapping[str, Any] | None = None,
     ) -> SocialAccount: ...
+    def delete_social_account(self, social_account_id: Any) -> None:
+        """Delete without a check, for administrators."""
+        ...
+
     def disconnect_social_account(
         self, *, user_id: Any, provider: str, social_account_id: Any
     ) -> DisconnectResult: ...

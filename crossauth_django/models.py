@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import secrets
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.conf import settings
@@ -159,6 +159,11 @@ class AddressLock(models.Model):
         return str(self.number)
 
 
+def new_handle() -> str:
+    """Return 128 random bits (ASVS 11.5.1); a UUID has six less."""
+    return secrets.token_hex(16)
+
+
 class UserSession(models.Model):
     """A signed-in browser or a bearer token, by the SHA-256 of its secret.
 
@@ -167,7 +172,9 @@ class UserSession(models.Model):
     """
 
     # Not counted: it is the handle that the owner sees.
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    id = ExactCharField(
+        max_length=32, primary_key=True, default=new_handle, editable=False
+    )
     # None for a visitor, with CROSSAUTH_ANONYMOUS_SESSIONS = "table".
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,

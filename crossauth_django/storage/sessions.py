@@ -6,8 +6,8 @@ import base64
 import binascii
 import functools
 import json
+import re
 import sys
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -37,6 +37,7 @@ _ORDERS = {
     for direction in ("asc", "desc")
 }
 _DIGEST_LENGTH = 255
+_ID = re.compile(r"[0-9a-f]{32}")
 # Ours are shorter; a long one is not worth a look.
 _CURSOR_LENGTH = 512
 
@@ -263,29 +264,29 @@ def _beyond(cursor: str, order_by: str) -> Q:
 
 def _cursor(order_by: str, record: SessionRecord) -> str:
     value: datetime = getattr(record, _ORDERS[order_by][0])
-    payload = [order_by, value.astimezone(timezone.utc).isoformat(), str(record.id)]
+    payload = [order_by, value.astimezone(timezone.utc).isoformat(), record.id]
     raw = json.dumps(payload, separators=(",", ":")).encode()
     return base64.urlsafe_b64encode(raw).decode()
 
 
-def _read_cursor(cursor: str, order_by: str) -> tuple[datetime, uuid.UUID]:
+def _read_cursor(cursor: str, order_by: str) -> tuple[datetime, str]:
     try:
         if len(cursor) > _CURSOR_LENGTH:
             raise ValueError("too long")
         payload = json.loads(base64.urlsafe_b64decode(cursor.encode("ascii")))
         order, value, pk = payload
-        if order != order_by:
-            raise ValueError("of another order")
+        if order != order_by or not _ID.fullmatch(pk):
+            raise ValueError("of another order, or no id")
         moment = datetime.fromisoformat(value).astimezone(timezone.utc)
         # Years that every database and every time zone can hold.
         if not 1900 < moment.year < 9900:
             raise ValueError("out of range")
-        return moment, uuid.UUID(pk)
     except (
         *(ValueError, TypeError, AttributeError, OverflowError),
         *(RecursionError, binascii.Error),
     ) as error:
         raise _invalid_cursor() from error
+    return moment, pk
 
 
 def _invalid_cursor() -> Exception:

@@ -269,7 +269,7 @@ def encoded(payload):
     return base64.urlsafe_b64encode(json.dumps(payload).encode()).decode()
 
 
-ID = str(uuid.UUID(int=1))
+ID = "0" * 32
 VALUE = NOW.isoformat()
 
 
@@ -283,6 +283,7 @@ VALUE = NOW.isoformat()
         encoded(["updated_at_desc", 1, ID]),
         encoded(["updated_at_desc", "yesterday", ID]),
         encoded(["updated_at_desc", VALUE, "1"]),
+        encoded(["updated_at_desc", VALUE, ID + "\n"]),
         encoded(["updated_at_desc", VALUE, 1]),
         encoded(["updated_at_desc", VALUE, [ID]]),
         encoded(["updated_at_desc", "0001-01-01T00:00:00+14:00", ID]),

@@ -6,7 +6,9 @@
 
 Starts Redis and PostgreSQL of its own. Prints a table: guesses that reached the password hasher
 of 64 parallel ones (gunicorn, 4 workers x 4 threads; limit 5), SQL queries and Redis round trips,
-latency over plain Django (cheap hasher, guards in turn, medians), bytes of Redis per name.
+latency over plain Django (cheap hasher, guards in turn, medians), keys and bytes of Redis a name.
+A name in the memory test fails once, four names an address; all windows last an hour there, so
+that nothing ends while others are added. `axes-cache-3` counts in the three dimensions of ours.
 """
 
 from __future__ import annotations
@@ -25,9 +27,16 @@ import time
 from pathlib import Path
 from urllib.parse import urlencode
 
-ROOT = Path(__file__).resolve().parents[1]
-GUARDS = ["plain", "axes-db", "axes-cache", "defender", "allauth", "crossauth"]
-OPERATIONS = ["failure", "success", "locked"]
+from benchmarks.lockout_guards import ROOT, Worker, create_database, environment_of, log
+from benchmarks.lockout_report import OPERATIONS, print_marks, print_table
+
+GUARDS = [
+    *("plain", "axes-db", "axes-cache", "axes-cache-3"),
+    *("defender", "allauth", "crossauth"),
+]
+# These keep nothing in Redis.
+WITHOUT_REDIS = {"plain", "axes-db"}
+SLICE = 500
 
 
 def main() -> None:
@@ -36,6 +45,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--names", type=int, default=100_000)
     parser.add_argument("--requests", type=int, default=400)
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     from tests.services import start
@@ -51,6 +61,7 @@ def main() -> None:
     if options.json:
         options.json.write_text(json.dumps(results, indent=2))
     print_table(results)
+    print_marks(results)
 
 
 def measure(options, redis, postgres):
@@ -68,10 +79,9 @@ def measure(options, redis, postgres):
     try:
         log("latency, guards in turn")
         latencies(workers, results, options.requests)
-        for guard, worker in workers.items():
-            log(f"{guard}: memory of {options.names} names")
-            found = worker.ask("memory", options.names)
-            results[guard]["bytes"] = found["bytes"]
+        for guard in workers:
+            if guard not in WITHOUT_REDIS:
+                results[guard]["memory"] = memory(guard, options, redis.url)
         log("Redis hangs, then is killed")
         os.kill(redis.process.pid, signal.SIGSTOP)
         for guard, worker in workers.items():
@@ -107,31 +117,47 @@ def latencies(workers, results, requests):
             results[guard][operation]["ms"] = middle * 1000
 
 
-def print_table(results):
-    plain = results.get("plain", {})
-    print(
-        f"\n{'guard':<11} {'of 64: median (min-max)':<24} {'SQL f/s/l':<12} "
-        f"{'trips f/s/l':<12} {'latency f/s/l':<18} {'bytes/name':<10} hung         killed"
+def memory(guard, options, redis_url):
+    """Let several processes fail to sign in with names of their own, and ask Redis before and after."""
+    from redis import Redis
+
+    workers = [Worker(guard, window=3600) for _ in range(options.processes)]
+    try:
+        with Redis.from_url(redis_url) as redis:
+            redis.flushall()
+            for number, worker in enumerate(workers):
+                # Whatever is made once is made before.
+                worker.ask("fill", [-8 * (number + 1), 4])
+            before = size(redis)
+            fill(guard, workers, options.names)
+            after = size(redis)
+    finally:
+        for worker in workers:
+            worker.close()
+    keys, size_in_bytes = (
+        (a - b) / options.names for a, b in zip(after, before, strict=True)
     )
-    for guard, found in results.items():
-        reached = found["reached"]
-        span = f"{statistics.median(reached):g} ({min(reached)}-{max(reached)})"
-        columns = [
-            "/".join(f"{found[each][what]:g}" for each in OPERATIONS)
-            for what in ("sql", "trips")
-        ]
-        ratios = [
-            f"{found[each]['ms'] / plain[each]['ms']:.2f}" if plain else "-"
-            for each in OPERATIONS
-        ]
-        hung, killed = (
-            f"{found[what]['status']} {found[what]['seconds']:.2f} s"
-            for what in ("hung", "killed")
-        )
-        print(
-            f"{guard:<11} {span:<24} {columns[0]:<12} {columns[1]:<12} "
-            f"{'/'.join(ratios):<18} {found['bytes']:<10.0f} {hung:<12} {killed}"
-        )
+    return {"keys": keys, "bytes": size_in_bytes}
+
+
+def fill(guard, workers, names):
+    begun, slices = time.monotonic(), list(range(0, names, SLICE))
+    for turn in range(0, len(slices), len(workers)):
+        asked = []
+        for start, worker in zip(slices[turn:], workers, strict=False):
+            worker.send("fill", [start, min(SLICE, names - start)])
+            asked.append((start, worker))
+        for start, worker in asked:
+            worker.receive()
+            if start % 10_000 == 0:
+                seconds = time.monotonic() - begun
+                log(f"{guard}: {start + SLICE} of {names} names, {seconds:.0f} s")
+
+
+def size(redis):
+    """Return how many keys there are, in all databases, and how many bytes they take."""
+    keys = sum(each["keys"] for each in redis.info("keyspace").values())
+    return keys, redis.info("memory")["used_memory"]
 
 
 # --- 64 parallel guesses ------------------------------------------------------------------
@@ -165,6 +191,7 @@ def burst(guard, rounds, redis_url):
         wait_for(port)
         reached = []
         with Redis.from_url(redis_url, db=9) as redis:
+            redis.flushall()  # guards of one make know each other's names
             for number in range(rounds):
                 wrong = f"wrong-{guard}-{number}"
                 together(
@@ -223,54 +250,6 @@ def wait_for(port):
             time.sleep(0.1)
     # Each worker takes some of them, and is warm then.
     together(64, lambda: post(port, "plain", "warm", "up", 249))
-
-
-# --- one worker process a guard ----------------------------------------------------------
-
-
-class Worker:
-    def __init__(self, guard):
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.lockout_worker", "serve"],
-            cwd=ROOT,
-            env=environment_of(guard),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def ask(self, operation, number=1):
-        self.process.stdin.write(json.dumps([operation, number]) + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait(30)
-        self.process.stdout.close()
-
-
-def environment_of(guard):
-    return {
-        **os.environ,
-        "BENCH_GUARD": guard,
-        "BENCH_DATABASE_NAME": database_name(guard),
-    }
-
-
-def database_name(guard):
-    return f"bench_{guard.replace('-', '_')}"
-
-
-def create_database(url, guard):
-    import psycopg
-
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {database_name(guard)}")
-
-
-def log(text):
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 import django
@@ -13,10 +14,13 @@ GUARD = os.environ["BENCH_GUARD"]
 REDIS = os.environ["BENCH_REDIS"]
 DATABASE = urlsplit(os.environ["BENCH_DATABASE"])
 LIMIT = 5
+# How long a failure counts, for all guards; each has its own default without it.
+WINDOW = int(os.environ.get("BENCH_WINDOW", "0"))
 
 APPS = {
     "axes-db": ["axes"],
     "axes-cache": ["axes"],
+    "axes-cache-3": ["axes"],
     "defender": ["defender"],
     "allauth": ["allauth", "allauth.account"],
     "crossauth": ["crossauth_django"],
@@ -24,6 +28,7 @@ APPS = {
 MIDDLEWARE = {
     "axes-db": ["axes.middleware.AxesMiddleware"],
     "axes-cache": ["axes.middleware.AxesMiddleware"],
+    "axes-cache-3": ["axes.middleware.AxesMiddleware"],
     "defender": ["defender.middleware.FailedLoginMiddleware"],
     "allauth": ["allauth.account.middleware.AccountMiddleware"],
     "crossauth": ["crossauth_django.middleware.LockoutMiddleware"],
@@ -31,21 +36,33 @@ MIDDLEWARE = {
 BACKENDS = {
     "axes-db": ["axes.backends.AxesStandaloneBackend"],
     "axes-cache": ["axes.backends.AxesStandaloneBackend"],
+    "axes-cache-3": ["axes.backends.AxesStandaloneBackend"],
     "crossauth": ["crossauth_django.backends.LockoutBackend"],
 }
 OWN = {
     "axes-db": {"AXES_HANDLER": "axes.handlers.database.AxesDatabaseHandler"},
     "axes-cache": {"AXES_HANDLER": "axes.handlers.cache.AxesCacheHandler"},
+    "axes-cache-3": {
+        "AXES_HANDLER": "axes.handlers.cache.AxesCacheHandler",
+        "AXES_LOCKOUT_PARAMETERS": [
+            *("username", "ip_address"),
+            ["username", "ip_address"],
+        ],
+    },
     "defender": {
         "DEFENDER_REDIS_URL": f"{REDIS}/1",
         "DEFENDER_LOGIN_FAILURE_LIMIT": LIMIT - 1,  # it locks beyond the number
         "DEFENDER_STORE_ACCESS_ATTEMPTS": False,
+        "DEFENDER_COOLOFF_TIME": WINDOW or 300,
     },
     "allauth": {
         "ACCOUNT_LOGIN_METHODS": {"username"},
         "ACCOUNT_EMAIL_VERIFICATION": "none",
-        "ACCOUNT_RATE_LIMITS": {"login_failed": f"1000/m/ip,{LIMIT}/300s/key"},
+        "ACCOUNT_RATE_LIMITS": {
+            "login_failed": f"1000/{WINDOW or 60}s/ip,{LIMIT}/{WINDOW or 300}s/key"
+        },
     },
+    "crossauth": {"CROSSAUTH_LOCKOUT_WINDOW": timedelta(seconds=WINDOW or 60)},
 }
 AXES = {
     "AXES_FAILURE_LIMIT": LIMIT,
@@ -144,8 +161,7 @@ settings.configure(
     LOGIN_REDIRECT_URL="/",
     DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
     LOGGING_CONFIG=None,
-    **(AXES if GUARD.startswith("axes") else {}),
-    **OWN.get(GUARD, {}),
+    **((AXES if GUARD.startswith("axes") else {}) | OWN.get(GUARD, {})),
 )
 django.setup()
 

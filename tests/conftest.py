@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.contrib.contenttypes.management import create_contenttypes
+from django.contrib.contenttypes.models import ContentType
 from django.core.cache import caches
 from django.db.models.signals import post_migrate
 from hypothesis import settings as hypothesis_settings
@@ -51,6 +52,12 @@ def django_db_setup(django_db_setup: None) -> None:
     post_migrate.disconnect(
         dispatch_uid="django.contrib.auth.management.create_permissions"
     )
+    # This much of it is needed: the rows that Django remembers are gone.
+    post_migrate.connect(forget_content_types)
+
+
+def forget_content_types(**kwargs: Any) -> None:
+    ContentType.objects.clear_cache()
 
 
 @pytest.fixture(autouse=True)

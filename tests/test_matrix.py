@@ -39,6 +39,7 @@ CELLS = [
     Cell("sqlite", "crossauth_django.User", RACELESS),
     Cell("sqlite", "users.MixinUser", BY_MANAGER),
     Cell("sqlite", "users.ManagedUser", BY_MANAGER),
+    Cell("sqlite", "users.OwnFlagUser", BY_MANAGER),
     Cell("sqlite", "users.Member", RACELESS),
     Cell("sqlite", "users.FlaggedUser", RACELESS),
     Cell("sqlite", "auth.User", RACELESS, use_tz="0"),

@@ -8,13 +8,15 @@ from typing import Any, NamedTuple
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth.base_user import AbstractBaseUser
+from django.db.models import Q
 from django.http import HttpRequest
 
 from crossauth_django import crypto
 from crossauth_django.conf import conf
 from crossauth_django.fields import utc_now
+from crossauth_django.managers.credentials import fingerprints
 from crossauth_django.managers.identifiers import storable, to_pk
-from crossauth_django.managers.sessions import TOKEN, fingerprints
+from crossauth_django.managers.sessions import TOKEN
 from crossauth_django.models import UserSession
 from crossauth_django.sessions import SessionStore, current_session
 
@@ -73,7 +75,7 @@ def list_sessions(
     The current one is that of ``request``, or of the request under way. Those that have ended
     are kept until ``crossauth_purge`` deletes them.
     """
-    rows = UserSession.objects.filter(user_id=user.pk)
+    rows = UserSession.objects.of_user(user.pk)
     if not include_ended:
         rows = rows.active()
     rows = rows.order_by("-last_active_at", "-created_at", "pk")
@@ -92,24 +94,20 @@ def revoke(
     one answer for all.
     """
     pk = to_pk(UserSession, handle)
-    rows = UserSession.objects.active().filter(user_id=user.pk, pk=pk)
+    rows = UserSession.objects.primary().of_user(user.pk).filter(pk=pk)
     return pk is not None and bool(rows.end(reason))
 
 
 def revoke_others(request: HttpRequest, *, reason: str = "user_revoked_all") -> int:
     """End all sessions and tokens of the request's user but this one; return how many."""
-    session = _session_of(request)
-    rows = UserSession.objects.active().filter(user_id=_user_id(request))
-    if session is not None and session.digest is not None:
-        rows = rows.exclude(token_hash=session.digest)
-    ended: int = rows.end(reason)
-    return ended
+    user_id, session = _user_id(request), _session_of(request)
+    spared = None if session is None else Q(token_hash=session.digest)
+    return UserSession.objects.end_all(user_id, reason, spared=spared)
 
 
 def revoke_all(user: AbstractBaseUser, *, reason: str = "logout_all") -> int:
     """End all sessions and tokens of the user, in one statement; return how many."""
-    ended: int = UserSession.objects.active().filter(user_id=user.pk).end(reason)
-    return ended
+    return UserSession.objects.end_all(user.pk, reason)
 
 
 def remember(request: HttpRequest) -> None:

@@ -24,8 +24,9 @@ from django.forms import CheckboxInput
 from django.http import HttpRequest
 
 from crossauth_django.addresses import client_address
+from crossauth_django.conf import conf
 from crossauth_django.exceptions import StoreUnavailableError
-from crossauth_django.managers import users
+from crossauth_django.managers import credentials, users
 from crossauth_django.managers.sessions import after_commit
 from crossauth_django.models import UserSession
 from crossauth_django.signals import account_claimed
@@ -47,6 +48,7 @@ def connect() -> None:
         (user_logged_out, say_who_signs_out),
         (pre_save, check_flag_of_changed_user),
         (post_save, note_flag_of_saved_user),
+        (pre_save, look_at_user_before_change),
         (post_save, end_sessions_of_changed_user),
         (account_claimed, end_sessions_of_claimed_account),
     ):
@@ -171,6 +173,38 @@ def note_flag_of_saved_user(
         users.note_flag(instance, using=using)
 
 
+def look_at_user_before_change(
+    sender: type[models.Model],
+    instance: models.Model,
+    *,
+    raw: bool,
+    using: str,
+    update_fields: Collection[str] | None,
+    **kwargs: Any,
+) -> None:
+    """See to what only the stored password and address tell.
+
+    A renewed hash is no other password. A session that has not moved in has no row that says
+    what it began with, so there is one more query while there is a previous engine.
+    """
+    if raw or not _is_user(instance, using):
+        return
+    saved = credentials.saved_fingerprints(instance, update_fields)
+    is_renewal = credentials.may_be_renewal(instance, update_fields)
+    has_previous = conf.CROSSAUTH_SESSION_PREVIOUS_ENGINE is not None
+    if not saved or not (is_renewal or has_previous):
+        return
+    stored = type(instance)._base_manager.using(using).filter(pk=instance.pk).first()
+    if stored is None:
+        return
+    before = credentials.saved_fingerprints(stored, update_fields)
+    if is_renewal and credentials.is_outdated(stored.password):
+        (old,), (new,) = before.values(), saved.values()
+        UserSession.objects.password_renewed(instance.pk, old, new)
+    elif before != saved:
+        UserSession.objects.refuse_previous(instance.pk)
+
+
 def end_sessions_of_changed_user(
     sender: type[models.Model],
     instance: models.Model,
@@ -184,17 +218,14 @@ def end_sessions_of_changed_user(
     """End the others after another password or address, and all of a user who is disabled."""
     if created or raw or not _is_user(instance, using):
         return
-    fields = {"password", instance.get_email_field_name(), "is_active"}
-    if update_fields is not None and fields.isdisjoint(update_fields):
-        return
-    if update_fields is None or "password" in update_fields:
+    if credentials.is_new_password(instance, update_fields):
         forget_devices_of(instance, using)
-    if instance.is_active:
+    is_flag_saved = update_fields is None or "is_active" in update_fields
+    if is_flag_saved and not instance.is_active:
+        UserSession.objects.end_all(instance.pk, "user_disabled")
+    elif saved := credentials.saved_fingerprints(instance, update_fields):
         spared = _current_digest(instance)
-        UserSession.objects.credentials_changed(instance, spared=spared)
-    else:
-        rows = UserSession.objects.primary().filter(user_id=instance.pk)
-        rows.end("user_disabled")
+        UserSession.objects.credentials_changed(instance.pk, saved, spared=spared)
 
 
 def forget_devices_of(user: AbstractBaseUser, using: str) -> None:

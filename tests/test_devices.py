@@ -137,6 +137,17 @@ def test_revoke_others_of_nobody_ends_nothing(user, browser, rf):
     assert whoami(browser)
 
 
+def test_nobody_has_no_devices(db, settings, rf):
+    settings.CROSSAUTH_ANONYMOUS_SESSIONS = "table"
+    visitor = Client()
+    visitor.get("/put/?cart=full")
+    handle, nobody = str(UserSession.objects.get().pk), AnonymousUser()
+    assert devices.list_sessions(nobody) == []
+    assert not devices.revoke(nobody, handle)
+    assert devices.revoke_all(nobody) == 0
+    assert visitor.get("/kept/?name=cart").content == b"full"
+
+
 def test_remember_without_a_session_of_ours_does_nothing(rf):
     devices.remember(rf.get("/"))
 

@@ -13,9 +13,7 @@ forgotten before any copy is believed (``_settle``), and a copy is never believe
 
 from __future__ import annotations
 
-import logging
 import secrets
-import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import NamedTuple, TypeVar
@@ -25,9 +23,8 @@ from django.utils.crypto import constant_time_compare
 from crossauth_django import crypto
 from crossauth_django.conf import conf
 from crossauth_django.exceptions import StoreUnavailableError
+from crossauth_django.managers.outages import Outage
 from crossauth_django.stores import Outcome, Step, Store, Write, engine_of, get_store
-
-logger = logging.getLogger("crossauth_django.sessions")
 
 R = TypeVar("R")
 
@@ -41,8 +38,6 @@ _LEASE_SECONDS = 10
 _MOVED_SECONDS = 60
 # Clocks of workers differ, and a request takes its time.
 _MARGIN = timedelta(seconds=60)
-_SILENCE_SECONDS = 1
-_LOG_SECONDS = 60
 
 
 class Copy(NamedTuple):
@@ -113,8 +108,7 @@ class Copies:
         self._is_in_doubt = False
         self._connections = 0
         self._failures = 0
-        self._silent_until = 0.0
-        self._log_after = 0.0
+        self._outage = Outage("Sessions are read from the table meanwhile")
 
     def read(
         self, digest: str, changed: Callable[[timedelta], list[str]]
@@ -204,7 +198,7 @@ class Copies:
         return value
 
     def _reach(self, operation: Callable[[], R]) -> R:
-        if time.monotonic() < self._silent_until:
+        if self._outage.is_silent:
             raise StoreUnavailableError(f"CACHES[{self.store.alias!r}] did not answer")
         try:
             return operation()
@@ -233,14 +227,9 @@ class Copies:
         self._is_in_doubt = failures != self._failures
 
     def _note(self, error: StoreUnavailableError) -> None:
-        now = time.monotonic()
         self._is_in_doubt = True
         self._failures += 1
-        # A server that hangs costs one timeout a second, not one a request.
-        self._silent_until = now + _SILENCE_SECONDS
-        if now >= self._log_after:
-            self._log_after = now + _LOG_SECONDS
-            logger.warning("Sessions are read from the table meanwhile: %s", error)
+        self._outage.note(error)
 
 
 _by_alias: dict[str, Copies] = {}

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta, timezone
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from operator import or_
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from django.contrib.auth import get_user_model
-from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.exceptions import EmptyResultSet
-from django.db import connections, models, router, transaction
+from django.db import connections, models, router
 from django.db.models import Case, Q, Value, When
 from django.db.models.sql import UpdateQuery
 
-from crossauth_django import crypto
 from crossauth_django.conf import conf
-from crossauth_django.fields import normalize_email, utc_now
+from crossauth_django.fields import utc_now
 from crossauth_django.managers.copies import get_copies
-from crossauth_django.managers.transactions import in_transaction, lock_user
+from crossauth_django.managers.credentials import REASONS
+from crossauth_django.managers.moments import from_version
+from crossauth_django.managers.tombstones import (
+    bury,
+    is_refused,
+    refuse_previous,
+    retention,
+)
+from crossauth_django.managers.transactions import (
+    after_commit,
+    in_transaction,
+    lock_user,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -32,7 +43,6 @@ Row: TypeAlias = Any
 
 BROWSER, TOKEN = "browser", "token"
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 # Rows that one statement of ``clear_expired`` deletes.
 _BATCH = 1000
 
@@ -48,6 +58,11 @@ class UserSessionQuerySet(_QuerySet):
     def active(self, now: datetime | None = None) -> Self:
         """What is signed in at ``now``, up to and including its last moment."""
         rows: Self = self.not_ended().filter(expires_at__gte=now or utc_now())
+        return rows
+
+    def of_user(self, user_id: Any) -> Self:
+        """The rows of a user; none of nobody's, which are those of visitors."""
+        rows: Self = self.none() if user_id is None else self.filter(user_id=user_id)
         return rows
 
     def end(self, reason: str, *, at: datetime | None = None) -> int:
@@ -104,7 +119,7 @@ class UserSessionQuerySet(_QuerySet):
         self._for_write = True
         if digests:
             forget = functools.partial(
-                _forget_copies, self.model, digests, using=self.db, buries=buries
+                _forget_copies, digests, using=self.db, buries=buries
             )
             after_commit(forget, using=self.db)
 
@@ -152,7 +167,7 @@ class UserSessionManager(models.Manager.from_queryset(UserSessionQuerySet)):  # 
 
         def forget() -> None:
             if not get_copies().mark_moved(old):
-                bury(self.model, [old], using=using)
+                bury([old], using=using)
 
         after_commit(forget, using=using)
         return True
@@ -163,59 +178,88 @@ class UserSessionManager(models.Manager.from_queryset(UserSessionQuerySet)):  # 
         write: Callable[[], bool],
         *,
         digest: str,
-        is_capped: bool = True,
+        moves_in: bool = False,
     ) -> bool:
         """Write a session of a user, and end those beyond the cap; False without such a user.
 
         Sign-ins of one user wait for each other, so that the cap holds at every moment. The
-        least recently active ends with reason ``session_limit``.
+        least recently active ends with reason ``session_limit``. One that moves in from the
+        engine before ends no other; False when it had to end with the others.
         """
         using = router.db_for_write(self.model)
         users = get_user_model()._base_manager.using(using)
 
         def work() -> bool:
-            is_written = lock_user(users.all(), user_id) and write()
-            limit = conf.CROSSAUTH_MAX_SESSIONS_PER_USER
-            if is_written and is_capped and limit is not None:
+            if not lock_user(users.all(), user_id):
+                return False
+            if moves_in and is_refused(user_id, using=using):
+                return False
+            is_written, limit = write(), conf.CROSSAUTH_MAX_SESSIONS_PER_USER
+            if is_written and not moves_in and limit is not None:
                 self._end_excess(user_id, digest, max(limit, 1))
             return is_written
 
         return in_transaction(work, using=using)
 
-    def credentials_changed(
-        self, user: AbstractBaseUser, *, spared: str | None = None
+    def end_all(
+        self,
+        user_id: Any,
+        reason: str,
+        *,
+        spared: Q | None = None,
+        at: datetime | None = None,
     ) -> int:
-        """End the sessions that began with another password or address than the user has now.
+        """End all sessions of a user but the ``spared``, also those that have not moved in yet."""
+        if user_id is not None:
+            self.refuse_previous(user_id)
+        rows = self.primary().of_user(user_id)
+        rows = rows if spared is None else rows.exclude(spared)
+        return rows.end(reason, at=at)
 
-        One statement, which finds nothing when neither has changed. The ``spared`` digest,
+    def credentials_changed(
+        self, user_id: Any, saved: dict[str, str], *, spared: str | None = None
+    ) -> int:
+        """End the sessions that began with other than the ``saved`` fingerprints.
+
+        One statement, which finds nothing when none has changed. The ``spared`` digest,
         that of the session which made the change, goes on and takes the new ones over.
         """
-        password, email = fingerprints(user)
         is_spared = Q(token_hash=spared) if spared else Q(pk=None)
-        is_password = ~Q(password_fingerprint=password)
+        changed = [
+            (~Q(**{column: value}), Value(REASONS[column]))
+            for column, value in saved.items()
+        ]
         revoked_at = self.model._meta.get_field("revoked_at")
-        rows = self.primary().not_ended().filter(user_id=user.pk)
-        reason = Case(
-            When(is_spared, then=Value("")),
-            When(is_password, then=Value("password_reset")),
-            default=Value("email_changed"),
-        )
+        rows = self.primary().not_ended().filter(user_id=user_id)
         # MySQL assigns from left to right: what the others are decided by comes last.
-        digests = rows.filter(is_password | ~Q(email_fingerprint=email)).change(
+        digests = rows.filter(
+            functools.reduce(or_, (each for each, _ in changed))
+        ).change(
             {
-                "end_reason": reason,
+                "end_reason": Case(
+                    When(is_spared, then=Value("")),
+                    *(When(each, then=reason) for each, reason in changed),
+                ),
                 "revoked_at": Case(
                     When(is_spared, then=Value(None)),
                     # The column's own field: without USE_TZ a plain one takes no aware time.
                     default=Value(utc_now(), output_field=revoked_at),
                     output_field=revoked_at,
                 ),
-                "password_fingerprint": password,
-                "email_fingerprint": email,
+                **saved,
             }
         )
         rows.forget(digests)
         return len(digests)
+
+    def password_renewed(self, user_id: Any, old: str, new: str) -> None:
+        """Follow a hash that was renewed: the password is the same, and nothing ends."""
+        rows = self.primary().not_ended().filter(user_id=user_id)
+        rows.filter(password_fingerprint=old).update(password_fingerprint=new)
+
+    def refuse_previous(self, user_id: Any) -> None:
+        """Let no session of this user move in any more from the engine before."""
+        refuse_previous(user_id, using=router.db_for_write(self.model))
 
     def changed_lately(self, within: timedelta) -> list[str]:
         """The digests of the rows that were written or ended so lately."""
@@ -224,7 +268,8 @@ class UserSessionManager(models.Manager.from_queryset(UserSessionQuerySet)):  # 
 
     def clear_expired(self) -> None:
         """Delete what has expired, in batches; what was ended stays for the device list."""
-        rows = self.primary().not_ended().filter(expires_at__lt=utc_now())
+        before = utc_now() - retention()
+        rows = self.primary().not_ended().filter(expires_at__lt=before)
         while pks := list(rows.values_list("pk", flat=True)[:_BATCH]):
             # Their copies have expired with them.
             models.QuerySet.delete(rows.filter(pk__in=pks))
@@ -237,68 +282,6 @@ class UserSessionManager(models.Manager.from_queryset(UserSessionQuerySet)):  # 
             self.primary().filter(pk__in=excess).end("session_limit")
 
 
-def fingerprints(user: AbstractBaseUser) -> tuple[str, str]:
-    """Return what stands for the user's password and address in their sessions' rows.
-
-    Not keyed, so that a rotation of ``SECRET_KEY`` ends nothing; the password's is a digest of
-    its salted hash.
-    """
-    email = getattr(user, user.get_email_field_name(), None)
-    email = normalize_email(email) if isinstance(email, str) else ""
-    texts = (f"password:{user.pk}:{user.password}", f"email:{user.pk}:{email}")
-    password_fingerprint, email_fingerprint = (
-        crypto.digest(text)[:32] for text in texts
-    )
-    return password_fingerprint, email_fingerprint
-
-
-def bury(model: type[models.Model], digests: Iterable[str], *, using: str) -> None:
-    """Leave ended rows for digests that have none any more.
-
-    Whoever reaches the cache first when it is back finds there what to forget.
-    """
-    now = utc_now()
-    dates = dict.fromkeys(("created_at", "updated_at", "expires_at", "revoked_at"), now)
-    rows = [model(token_hash=digest, **dates) for digest in digests]
-    model._default_manager.using(using).bulk_create(rows, ignore_conflicts=True)
-
-
-def after_commit(callback: Callable[[], None], *, using: str) -> None:
-    """Call when what was written so far is committed; at once outside a transaction.
-
-    At once, too, in the transaction that a ``TestCase`` puts around everything and never commits.
-    """
-    if in_real_transaction(using):
-        transaction.on_commit(callback, using=using)
-    else:
-        callback()
-
-
-def in_real_transaction(using: str) -> bool:
-    """Say whether a transaction is open that will be committed."""
-    blocks = connections[using].atomic_blocks
-    return bool(blocks) and not getattr(blocks[0], "_from_testcase", False)
-
-
-def _forget_copies(
-    model: type[models.Model], digests: list[str], *, using: str, buries: bool
-) -> None:
+def _forget_copies(digests: list[str], *, using: str, buries: bool) -> None:
     if not get_copies().drop(digests) and buries:
-        bury(model, digests, using=using)
-
-
-def to_version(changed_at: datetime) -> int:
-    """Return microseconds since 1970."""
-    return (changed_at - _EPOCH) // timedelta(microseconds=1)
-
-
-def from_version(version: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=version)
-
-
-def from_seconds(seconds: float) -> datetime:
-    return _EPOCH + timedelta(seconds=seconds)
-
-
-def to_seconds(moment: datetime) -> float:
-    return (moment - _EPOCH).total_seconds()
+        bury(digests, using=using)

@@ -51,6 +51,23 @@ def is_transient(error: OperationalError) -> bool:
     }
 
 
+def after_commit(callback: Callable[[], None], *, using: str) -> None:
+    """Call when what was written so far is committed; at once outside a transaction.
+
+    At once, too, in the transaction that a ``TestCase`` puts around everything and never commits.
+    """
+    if in_real_transaction(using):
+        transaction.on_commit(callback, using=using)
+    else:
+        callback()
+
+
+def in_real_transaction(using: str) -> bool:
+    """Say whether a transaction is open that will be committed."""
+    blocks = transaction.get_connection(using).atomic_blocks
+    return bool(blocks) and not getattr(blocks[0], "_from_testcase", False)
+
+
 def lock_user(users: models.QuerySet[AbstractBaseUser], pk: Any) -> bool:
     """Hold the user's row until the transaction ends; False when there is none.
 

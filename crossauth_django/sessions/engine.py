@@ -18,7 +18,8 @@ from django.contrib.sessions.backends.base import UpdateError
 from crossauth_django import crypto
 from crossauth_django.exceptions import StoreUnavailableError
 from crossauth_django.managers.copies import ROW, VISITOR, Copy, get_copies
-from crossauth_django.managers.sessions import fingerprints
+from crossauth_django.managers.credentials import fingerprints
+from crossauth_django.managers.tombstones import bury
 from crossauth_django.models import UserSession
 from crossauth_django.sessions.current import note_loaded
 from crossauth_django.sessions.lifetimes import REMEMBER_KEY, timeouts
@@ -97,7 +98,8 @@ class SessionStore(SessionReader):
             rows = UserSession.objects.primary().filter(token_hash=digest)
             reason = self._end_reason if is_ours else None
             if not rows.end(reason or _reason_for(rows)):
-                forget_previous(key)
+                if not forget_previous(key):
+                    bury([digest], using=rows.db)
             elif is_ours and reason is None:
                 self._flushed = digest
         self._forget(digest)

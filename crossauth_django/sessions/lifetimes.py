@@ -9,7 +9,7 @@ from django.contrib.auth import SESSION_KEY
 
 from crossauth_django.conf import conf
 from crossauth_django.managers.copies import ROW, Copy
-from crossauth_django.managers.sessions import to_seconds, to_version
+from crossauth_django.managers.moments import to_seconds, to_version
 
 if TYPE_CHECKING:
     from crossauth_django.models import UserSession

@@ -13,7 +13,8 @@ from django.db import transaction
 from crossauth_django.conf import conf
 from crossauth_django.exceptions import StoreUnavailableError
 from crossauth_django.managers.copies import MOVED, Copy, get_copies
-from crossauth_django.managers.sessions import from_seconds, in_real_transaction
+from crossauth_django.managers.moments import from_seconds
+from crossauth_django.managers.transactions import in_real_transaction
 from crossauth_django.models import UserSession
 from crossauth_django.sessions.lifetimes import copy_of, end_of
 from crossauth_django.sessions.previous import forget_previous, previous_data
@@ -25,6 +26,13 @@ class SessionReader(SessionWriter):
     """A step each."""
 
     def _look_up(self, digest: str) -> dict[str, Any] | None:
+        is_known, data = self._look(digest)
+        if is_known or conf.CROSSAUTH_SESSION_PREVIOUS_ENGINE is None:
+            return data
+        return self._move_in(digest)
+
+    def _look(self, digest: str) -> tuple[bool, dict[str, Any] | None]:
+        """Say whether there is a copy or a row, and return the data unless it is over."""
         try:
             value = get_copies().read(digest, UserSession.objects.changed_lately)
         except StoreUnavailableError:
@@ -33,18 +41,18 @@ class SessionReader(SessionWriter):
             self._is_unknown = False
         self._is_moved = value == MOVED
         if self._is_moved:
-            return None
+            return True, None
         copy = None if value is None else Copy.parse(digest, value)
         if copy is not None:
-            return self._accept(digest, copy, self._open(copy.text))
+            return True, self._accept(digest, copy, self._open(copy.text))
         row = UserSession.objects.of(digest)
         if row is None:
-            return self._move_in(digest)
+            return False, None
         can_refill, self._is_unknown = not self._is_unknown, False
         data = self._accept_row(digest, row)
         if data is not None and can_refill:
             self._refill(digest)
-        return data
+        return True, data
 
     def _accept_row(self, digest: str, row: UserSession) -> dict[str, Any] | None:
         if row.revoked_at is not None:
@@ -121,24 +129,20 @@ class SessionReader(SessionWriter):
         The key stays, because other requests that carry it are under way.
         """
         key = self.session_key or ""
-        data = previous_data(key)
-        if data is None:
-            # Or another request has just done so.
-            return self._accept_moved(digest)
-        self._session_cache = data
         try:
-            self._found = self._write(digest, data, must_create=True, is_capped=False)
-        except (CreateError, UpdateError):
-            # Another request was first, or the user is gone.
-            return self._accept_moved(digest)
-        finally:
-            del self._session_cache
-        self._is_unknown = False
-        forget_previous(key)
-        return data
-
-    def _accept_moved(self, digest: str) -> dict[str, Any] | None:
-        if conf.CROSSAUTH_SESSION_PREVIOUS_ENGINE is None:
+            data = previous_data(key)
+        except StoreUnavailableError:
+            self._is_unknown = True
             return None
-        row = UserSession.objects.of(digest)
-        return None if row is None else self._accept_row(digest, row)
+        if data is not None:
+            self._session_cache = data
+            try:
+                self._found = self._write(digest, data, must_create=True, moves_in=True)
+                self._is_unknown = False
+            except (CreateError, UpdateError):
+                data = None
+            finally:
+                del self._session_cache
+            forget_previous(key)
+        # Another request was first, or the session ended with all of its user's.
+        return self._look(digest)[1] if data is None else data

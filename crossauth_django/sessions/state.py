@@ -12,15 +12,14 @@ from django.db import router
 
 from crossauth_django import crypto
 from crossauth_django.managers.copies import NO_MARK, ROW, VISITOR, Copy, get_copies
+from crossauth_django.managers.credentials import fingerprints
 from crossauth_django.managers.identifiers import to_pk
-from crossauth_django.managers.sessions import (
-    after_commit,
-    fingerprints,
+from crossauth_django.managers.moments import (
     from_seconds,
     from_version,
-    in_real_transaction,
     to_version,
 )
+from crossauth_django.managers.transactions import after_commit, in_real_transaction
 from crossauth_django.models import UserSession
 from crossauth_django.sessions.lifetimes import end_of, timeouts
 

@@ -14,7 +14,7 @@ from crossauth_django import crypto
 from crossauth_django.conf import conf
 from crossauth_django.exceptions import StoreUnavailableError
 from crossauth_django.managers.copies import ROW, Copy, get_copies
-from crossauth_django.managers.sessions import from_seconds, to_version
+from crossauth_django.managers.moments import from_seconds, to_version
 from crossauth_django.models import UserSession
 from crossauth_django.sessions.state import SessionState, database
 
@@ -28,13 +28,13 @@ class SessionWriter(SessionState):
         data: dict[str, Any],
         must_create: bool,  # noqa: FBT001
         *,
-        is_capped: bool = True,
+        moves_in: bool = False,
     ) -> Copy:
         found = None if must_create else self._found
         if found is not None and found.kind == ROW:
             return self._save_row(digest, found, data)
         if SESSION_KEY in data or conf.CROSSAUTH_ANONYMOUS_SESSIONS == "table":
-            return self._insert(digest, data, found, is_capped=is_capped)
+            return self._insert(digest, data, found, moves_in=moves_in)
         return self._save_visitor(digest, data, found)
 
     def _save_visitor(
@@ -60,7 +60,7 @@ class SessionWriter(SessionState):
         data: dict[str, Any],
         found: Copy | None,
         *,
-        is_capped: bool = True,
+        moves_in: bool = False,
     ) -> Copy:
         copy = self._copy(data, time.time())
         values = {**self._values(copy, data), **self._sign_in_values(copy, data)}
@@ -77,12 +77,12 @@ class SessionWriter(SessionState):
                     is_written = write()
             else:
                 is_written = UserSession.objects.sign_in(
-                    values["user_id"], write, digest=digest, is_capped=is_capped
+                    values["user_id"], write, digest=digest, moves_in=moves_in
                 )
         except IntegrityError as error:
             raise (CreateError if found is None else UpdateError) from error
         if not is_written:
-            # The user is gone.
+            # The user is gone, or all of the user's sessions have ended.
             raise UpdateError
         return self._put(digest, found, copy, data)
 

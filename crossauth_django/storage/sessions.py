@@ -20,9 +20,10 @@ from django.db.models import Q
 
 from crossauth_django.eventloop import is_loop_running, off_loop
 from crossauth_django.exceptions import AccountMissingError, InvalidCursorError
+from crossauth_django.managers.credentials import fingerprints
 from crossauth_django.managers.identifiers import is_storable, storable, to_pk
 from crossauth_django.managers.refusals import refusal
-from crossauth_django.managers.sessions import TOKEN, fingerprints
+from crossauth_django.managers.sessions import TOKEN
 
 if TYPE_CHECKING:
     from crossauth_django.protocols import (
@@ -207,13 +208,9 @@ class SessionStorage:
     ) -> int:
         """End the user's sessions but one, in one statement; return how many ended now."""
         pk = to_pk(get_user_model(), user_id)
-        if pk is None:
-            return 0
-        rows = _sessions().primary().filter(user_id=pk)
-        spared = to_pk(_sessions().model, except_session_id)
-        if spared is not None:
-            rows = rows.exclude(pk=spared)
-        ended: int = rows.end("logout_all", at=revoked_at)
+        # Nobody's when it is malformed.
+        spared = Q(pk=to_pk(_sessions().model, except_session_id))
+        ended: int = _sessions().end_all(pk, "logout_all", spared=spared, at=revoked_at)
         return ended
 
     def on_commit(self, callback: Callable[[], None]) -> None:

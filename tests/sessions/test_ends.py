@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from datetime import timedelta
 
 import pytest
 from django.apps import apps
@@ -271,3 +272,56 @@ def test_fixtures_are_not_looked_at(user, browser):
     user.password = make_password(NEW)
     user.save_base(raw=True)
     assert reasons(user) == [""]
+
+
+# What the user does not have yet, and what is no other password.
+
+
+@pytest.mark.parametrize("reason", ["password_reset", "email_changed"])
+def test_only_what_was_saved_ends_sessions(user, browser, reason):
+    email = user.get_email_field_name()
+    user.set_password(NEW)
+    setattr(user, email, "new@example.org")
+    user.is_active = False
+    user.save(update_fields=["last_login"])
+    assert reasons(user) == [""]
+    user.save(update_fields=["password" if reason == "password_reset" else email])
+    assert reasons(user) == [reason]
+
+
+def outdated(user):
+    """The user, with a hash that the next right password renews."""
+    users = get_user_model().objects.filter(pk=user.pk)
+    users.update(password=make_password(PASSWORD, hasher="pbkdf2_sha256"))
+    return users.get()
+
+
+def test_a_renewed_hash_ends_no_token(user):
+    user = outdated(user)
+    token = devices.issue_token(user, client_name="x", max_age=timedelta(days=1))
+    assert sign_in(user)
+    assert devices.user_of_token(token) == user
+    assert reasons(user) == ["", ""]
+
+
+def test_after_a_renewed_hash_django_signs_other_browsers_out(user):
+    user = outdated(user)
+    client = Client()
+    client.force_login(user)
+    assert user.check_password(PASSWORD)
+    assert whoami(client) == ""
+    assert reasons(user) == ["logout"]
+
+
+def test_a_hash_assigned_after_set_password_is_another_password(user, browser):
+    user.password = make_password(NEW)
+    user.save(update_fields=["password"])
+    assert reasons(user) == ["password_reset"]
+
+
+def test_an_unusable_password_is_another_one(user, browser):
+    user.set_unusable_password()
+    user.save(update_fields=["password"])
+    user.set_unusable_password()
+    user.save(update_fields=["password"])
+    assert reasons(user) == ["password_reset"]

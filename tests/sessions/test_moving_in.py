@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import functools
+import time
+from datetime import timedelta
 from importlib import import_module
 
 import pytest
+import time_machine
 from django.contrib.sessions.models import Session
+from django.core.cache import caches
+from django.core.management import call_command
 from django.test import Client, override_settings
 
+from crossauth_django import devices
 from crossauth_django.models import UserSession
 from crossauth_django.sessions import SessionStore
-from tests.sessions.conftest import sign_in, whoami
+from crossauth_django.sessions.previous import outage_of
+from crossauth_django.storage import SessionStorage
+from tests.accounts.conftest import make_user, set_email
+from tests.concurrency import run_together
+from tests.sessions import failing, test_outage
+from tests.sessions.conftest import PASSWORD, sign_in, whoami
+
+own_redis = test_outage.server
 
 OURS = "crossauth_django.sessions"
 
@@ -129,3 +143,160 @@ def test_who_was_deleted_meanwhile_is_signed_out(moved, user):
     user.delete()
     assert whoami(moved) == ""
     assert not UserSession.objects.exists()
+
+
+# What has ended stays ended.
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        devices.revoke_all,
+        lambda user: set_email(user, "new@example.org"),
+        lambda user: SessionStorage().revoke_all_for_user(
+            user.pk, revoked_at=devices.utc_now()
+        ),
+    ],
+    ids=["revoke_all", "address", "storage"],
+)
+def test_what_ends_all_reaches_who_has_not_moved_in(moved, user, end):
+    end(user)
+    caches["redis"].clear()
+    purge_after(timedelta(days=300))
+    assert whoami(moved) == ""
+    assert devices.list_sessions(user, include_ended=True) == []
+    assert whoami(sign_in(user)) == str(user.pk)
+
+
+def purge_after(time):
+    with time_machine.travel(devices.utc_now() + time):
+        call_command("crossauth_purge", verbosity=0)
+
+
+def test_revoke_others_reaches_them_and_spares_who_asks(moved, user):
+    other = after(Client())
+    other.cookies = sign_in(user).cookies
+    other.post("/others/")
+    assert (whoami(other), whoami(moved)) == (str(user.pk), "")
+
+
+def test_a_user_who_was_disabled_is_not_signed_in_again_later(moved, user):
+    for is_active in (False, True):
+        user.is_active = is_active
+        user.save()
+    assert whoami(moved) == ""
+
+
+@pytest.mark.parametrize("fields", [None, ["last_login"], ["password"]])
+def test_saving_a_user_who_has_not_changed_ends_nothing(moved, user, fields):
+    user.save(update_fields=fields)
+    assert whoami(moved) == str(user.pk)
+
+
+def test_the_mark_goes_with_the_setting(moved, user, settings):
+    devices.revoke_all(user)
+    assert UserSession.objects.count() == 1
+    settings.CROSSAUTH_SESSION_PREVIOUS_ENGINE = None
+    purge_after(timedelta(minutes=15))
+    assert not UserSession.objects.exists()
+
+
+def test_who_moves_in_while_all_ends_is_ended_too(transactional_db, settings):
+    user, engine = (
+        make_user("ann@example.org", PASSWORD),
+        "django.contrib.sessions.backends.db",
+    )
+    for _ in range(10):
+        settings.SESSION_ENGINE = engine
+        keys = [sign_in(user).cookies["sessionid"].value for _ in range(4)]
+        settings.CROSSAUTH_SESSION_PREVIOUS_ENGINE, settings.SESSION_ENGINE = (
+            engine,
+            OURS,
+        )
+        work = [functools.partial(SessionStore(key).load) for key in keys]
+        work.insert(2, functools.partial(devices.revoke_all, user))
+        run_together(5, lambda work=work: work.pop()())
+        assert [SessionStore(key).load() for key in keys] == [{}] * 4
+
+
+# The other engine does not answer.
+
+
+@pytest.fixture(autouse=True)
+def no_outage():
+    outage_of.cache_clear()
+
+
+@pytest.fixture
+def unmoved(settings, user):
+    """A browser that signed in by Django's engine; ``failing.fails`` says what fails there."""
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+    browser = sign_in(user)
+    settings.SESSION_ENGINE = OURS
+    settings.CROSSAUTH_SESSION_PREVIOUS_ENGINE = "tests.sessions.failing"
+    yield after(browser)
+    failing.fails.clear()
+
+
+def test_a_session_that_cannot_be_looked_up_there_keeps_its_cookie(
+    unmoved, user, caplog
+):
+    failing.fails.add("load")
+    for _ in range(3):
+        answer = unmoved.get("/whoami/")
+        assert (answer.content, len(answer.cookies)) == (b"", 0)
+    assert len(caplog.records) == 1
+    failing.fails.clear()
+    time.sleep(1.05)
+    assert whoami(unmoved) == str(user.pk)
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_session_that_could_not_be_deleted_there_does_not_move_in_again(
+    unmoved, user, ends
+):
+    failing.fails.add("delete")
+    assert whoami(unmoved) == str(user.pk)
+    if ends:
+        devices.revoke_all(user)
+    with time_machine.travel(devices.utc_now() + timedelta(hours=1)):
+        call_command("crossauth_purge", verbosity=0)
+        call_command("clearsessions")
+        assert whoami(unmoved) == ""
+
+
+def test_who_signs_out_while_it_fails_is_signed_out_for_good(unmoved):
+    key = unmoved.cookies["sessionid"].value
+    failing.fails.update(["load", "delete"])
+    SessionStore().delete(key)
+    failing.fails.clear()
+    time.sleep(1.05)
+    assert whoami(unmoved) == ""
+
+
+@pytest.mark.parametrize("name", ["db", "cached_db", "cache"])
+def test_an_outage_of_its_cache_is_no_error(
+    own_redis, transactional_db, settings, name
+):
+    settings.SESSION_ENGINE = f"django.contrib.sessions.backends.{name}"
+    settings.SESSION_CACHE_ALIAS = "own"
+    browser = sign_in(make_user("ann@example.org", PASSWORD))
+    settings.CROSSAUTH_SESSION_PREVIOUS_ENGINE = settings.SESSION_ENGINE
+    settings.SESSION_ENGINE = OURS
+    own_redis.kill()
+    browser = after(browser)
+    answers = [browser.get("/whoami/") for _ in range(2)]
+    assert [each.status_code for each in answers] == [200, 200]
+    assert not any(each.cookies for each in answers)
+
+
+# Visitors.
+
+
+def test_visitors_requests_at_once_all_find_it(crew, transactional_db, settings):
+    for _ in range(10):
+        settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+        visitor = Client()
+        visitor.get("/put/?cart=full")
+        found = crew.run(move, visitor.cookies["sessionid"].value)
+        assert found == ["full"] * 8

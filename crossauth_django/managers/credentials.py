@@ -1,0 +1,81 @@
+"""What a session began with: fingerprints of its user's password and address."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.hashers import get_hasher, identify_hasher
+
+from crossauth_django import crypto
+from crossauth_django.fields import normalize_email
+
+# Columns of a session's row, and what ends it when they are no longer the user's.
+REASONS = {
+    "password_fingerprint": "password_reset",
+    "email_fingerprint": "email_changed",
+}
+
+
+def fingerprints(user: AbstractBaseUser) -> tuple[str, str]:
+    """Return what stands for the user's password and address in their sessions' rows.
+
+    Not keyed, so that a rotation of ``SECRET_KEY`` ends nothing; the password's is a digest of
+    its salted hash.
+    """
+    email = getattr(user, user.get_email_field_name(), None)
+    email = normalize_email(email) if isinstance(email, str) else ""
+    texts = (f"password:{user.pk}:{user.password}", f"email:{user.pk}:{email}")
+    password_fingerprint, email_fingerprint = (
+        crypto.digest(text)[:32] for text in texts
+    )
+    return password_fingerprint, email_fingerprint
+
+
+def saved_fingerprints(
+    user: AbstractBaseUser, update_fields: Collection[str] | None
+) -> dict[str, str]:
+    """Return by column those that a ``save()`` of these fields writes; None is all of them.
+
+    What else has changed in memory is not the user's yet.
+    """
+    fields = ("password", user.get_email_field_name())
+    prints = zip(REASONS, fields, fingerprints(user), strict=True)
+    return {
+        column: value
+        for column, field, value in prints
+        if update_fields is None or field in update_fields
+    }
+
+
+def may_be_renewal(
+    user: AbstractBaseUser, update_fields: Collection[str] | None
+) -> bool:
+    """Say whether a ``save()`` looks like that of ``check_password()``, which renews a hash.
+
+    It alone saves nothing else and has taken the raw password away before.
+    """
+    is_taken_away = vars(user).get("_password", "") is None
+    return (
+        is_taken_away and update_fields is not None and [*update_fields] == ["password"]
+    )
+
+
+def is_new_password(
+    user: AbstractBaseUser, update_fields: Collection[str] | None
+) -> bool:
+    """Say whether a ``save()`` writes what ``set_password()`` was given."""
+    is_given = vars(user).get("_password") is not None
+    return is_given and (update_fields is None or "password" in update_fields)
+
+
+def is_outdated(encoded: str) -> bool:
+    """Say whether ``check_password()`` renews this hash: Django's own rule."""
+    try:
+        hasher = identify_hasher(encoded)
+    except ValueError:
+        return False
+    preferred = get_hasher()
+    if hasher.algorithm != preferred.algorithm:
+        return True
+    return preferred.must_update(encoded)

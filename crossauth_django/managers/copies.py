@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import NamedTuple, TypeVar
 
+from django.conf import settings
 from django.utils.crypto import constant_time_compare
 
 from crossauth_django import crypto
@@ -60,7 +61,8 @@ class Copy(NamedTuple):
             f"{self.seen:.3f}|{self.created:.3f}|{self.ends:.3f}"
             f"|{self.version}|{self.text}"
         )
-        return f"{self.mark}{_signature(self.kind, digest, body)}|{body}"
+        signature = _signature(self.kind, digest, body, settings.SECRET_KEY)
+        return f"{self.mark}{signature}|{body}"
 
     @property
     def mark(self) -> str:
@@ -69,16 +71,11 @@ class Copy(NamedTuple):
 
     @classmethod
     def parse(cls, digest: str, value: str) -> Copy | None:
-        """Read what is stored; None for a mark without a copy, and for what others have made.
-
-        Copies that were signed with an earlier ``SECRET_KEY`` are made anew from their rows.
-        """
+        """Read what is stored; None for a mark without a copy, and for what others have made."""
         head, _bar, body = value.partition("|")
         kind, nonce = head[:1], head[1:]
         signature, _bar, body = body.partition("|")
-        if kind not in (ROW, VISITOR) or not constant_time_compare(
-            signature, _signature(kind, digest, body)
-        ):
+        if kind not in (ROW, VISITOR) or not _is_ours(signature, kind, digest, body):
             return None
         seen, created, ends, version, text = body.split("|", 4)
         times = float(seen), float(created), float(ends)
@@ -107,6 +104,7 @@ class Copies:
         self._keeps_rows = engine_of(store.alias) != "memory"
         self._is_in_doubt = False
         self._connections = 0
+        self._settled = 0
         self._failures = 0
         self._outage = Outage("Sessions are read from the table meanwhile")
 
@@ -161,14 +159,14 @@ class Copies:
     def drop(self, digests: Sequence[str]) -> bool:
         """Forget the copies of rows that have changed or ended, and marks; False when it failed.
 
-        Tried however the server did lately: silence would leave a copy alive.
+        Tried however the server did lately: silence would leave a copy alive. Tried again when
+        an answer was lost, by another connection than the one that broke.
         """
-        try:
-            self.store.delete_many([_key(digest) for digest in digests])
-        except StoreUnavailableError as error:
+        keys = [_key(digest) for digest in digests]
+        error = self._delete(keys) and self._delete(keys)
+        if error is not None:
             self._note(error)
-            return False
-        return True
+        return error is None
 
     def mark_moved(self, digest: str) -> bool:
         """Say for a minute that the session has another key; False when it failed."""
@@ -178,6 +176,13 @@ class Copies:
             self._note(error)
             return False
         return True
+
+    def _delete(self, keys: Sequence[str]) -> StoreUnavailableError | None:
+        try:
+            self.store.delete_many(keys)
+        except StoreUnavailableError as error:
+            return error
+        return None
 
     def _swap(
         self, digest: str, mark: str, copy: Copy, ttl: float, forgotten: str
@@ -191,11 +196,14 @@ class Copies:
     ) -> str | None:
         if self._is_in_doubt:
             self._settle(changed)
+        settled = self._settled
         value = self.store.get(_key(digest))
         if self.store.connections_made != self._connections:
             self._settle(changed)
-            value = self.store.get(_key(digest))
-        return value
+        elif settled == self._settled:
+            return value
+        # Another thread may have settled since: what was read before may be out of date.
+        return self.store.get(_key(digest))
 
     def _reach(self, operation: Callable[[], R]) -> R:
         if self._outage.is_silent:
@@ -223,6 +231,8 @@ class Copies:
                     )
                 ]
             )
+        # First, so that whoever sees the connections counted sees this, too.
+        self._settled += 1
         self._connections = connections
         self._is_in_doubt = failures != self._failures
 
@@ -248,9 +258,20 @@ def _key(digest: str) -> str:
     return f"session:{digest}"
 
 
-def _signature(kind: str, digest: str, body: str) -> str:
+def _is_ours(signature: str, kind: str, digest: str, body: str) -> bool:
+    """Say whether this site has signed it, also before ``SECRET_KEY`` was rotated.
+
+    A visitor has no row from which the copy could be made anew.
+    """
+    return any(
+        constant_time_compare(signature, _signature(kind, digest, body, key))
+        for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    )
+
+
+def _signature(kind: str, digest: str, body: str, key: str | bytes) -> str:
     # 128 bits of it.
-    return crypto.keyed_digest("session", f"{kind}|{digest}|{body}")[:32]
+    return crypto.keyed_digest("session", f"{kind}|{digest}|{body}", key=key)[:32]
 
 
 def _nonce() -> str:

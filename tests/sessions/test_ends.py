@@ -226,6 +226,14 @@ def test_a_rotation_of_the_secret_key_ends_nothing(user, browser, settings):
     assert reasons(user) == [""]
 
 
+def test_nor_does_it_end_a_visitors(db, settings):
+    visitor = Client()
+    visitor.get("/put/?cart=full")
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another key, long enough for every algorithm in use here"
+    assert visitor.get("/kept/?name=cart").content == b"full"
+
+
 def test_a_password_change_in_the_same_thread_spares_only_a_session_of_that_request(
     user, browser
 ):

@@ -17,6 +17,7 @@ from crossauth_django.sessions import SessionStore
 from crossauth_django.stores import get_store
 from tests import services
 from tests.accounts.conftest import make_user
+from tests.concurrency import run_together
 from tests.sessions.conftest import PASSWORD, sign_in, whoami
 
 
@@ -252,3 +253,38 @@ def test_a_server_that_goes_between_two_steps_costs_the_copy_and_nothing_else(
     session["a"] = 1
     session.save()
     assert SessionStore(session.session_key)["a"] == 1
+
+
+def test_an_answer_that_is_lost_leaves_no_copy(server, user):
+    browser = sign_in(user)
+    whoami(browser)
+    # Longer than the timeout of one command, shorter than that of two.
+    server.client.client_pause(400)
+    devices.revoke_all(user)
+    assert server.client.dbsize() == 0
+    assert whoami(browser) == ""
+
+
+def test_a_thread_believes_no_copy_that_it_read_before_another_one_settled(
+    server, user, monkeypatch
+):
+    browser = sign_in(user)
+    whoami(browser)
+    key = browser.cookies["sessionid"].value
+    server.kill()
+    # Another process revokes, and cannot say so to Redis.
+    UserSession.objects.update(
+        revoked_at=devices.utc_now(), changed_at=devices.utc_now()
+    )
+    server.start_again()
+    store = get_copies().store
+    get = store.get
+
+    def get_and_wait(name):
+        value = get(name)
+        monkeypatch.undo()
+        run_together(1, lambda: SessionStore("a" * 43).load())
+        return value
+
+    monkeypatch.setattr(store, "get", get_and_wait)
+    assert SessionStore(key).load() == {}

@@ -266,7 +266,7 @@ def test_a_copy_that_somebody_else_wrote_is_not_believed(session):
     assert other.load() == {}
 
 
-def test_a_copy_that_was_signed_with_another_key_is_made_anew(session, settings):
+def test_a_copy_that_was_signed_with_an_earlier_key_is_read(session, settings):
     settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
     settings.SECRET_KEY = "another key, long enough for every algorithm in use here"
     assert again(session)[SESSION_KEY]

@@ -209,6 +209,7 @@ class UserSession(models.Model):
     end_reason = models.CharField(_("end reason"), max_length=32, default="")
     sudo_failures = models.PositiveSmallIntegerField(default=0, editable=False)
     sudo_tried_at = AwareDateTimeField(null=True, editable=False)
+    sudo_until = AwareDateTimeField(null=True, editable=False)
 
     objects: ClassVar[UserSessionManager] = UserSessionManager()
 

@@ -1,13 +1,13 @@
 """Recent re-authentication: the password asked for again before what matters.
 
-A session is elevated for ``CROSSAUTH_SUDO_WINDOW``, and with it the elevation ends. Wrong
-passwords are counted in the session's own row, so a stolen session locks nobody out but itself.
+A session is elevated for ``CROSSAUTH_SUDO_WINDOW``, and with it the elevation ends. Both that and
+the wrong passwords stand in the session's own row: no save of its data brings an elevation back,
+and a stolen session locks nobody out but itself.
 """
 
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, TypeVar, cast
@@ -18,7 +18,7 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.mixins import AccessMixin
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
-from django.db.models import F, Q
+from django.db.models import Case, F, Q, Value, When
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import resolve_url
@@ -30,15 +30,20 @@ from crossauth_django.fields import utc_now
 from crossauth_django.models import UserSession
 from crossauth_django.sessions import SessionStore
 
-ELEVATED_KEY = "_crossauth_sudo_until"
-
 V = TypeVar("V", bound=Callable[..., Any])
 
 
 def is_elevated(request: HttpRequest) -> bool:
-    """Say whether the session was elevated within the window."""
-    until = request.session.get(ELEVATED_KEY)
-    return isinstance(until, (int, float)) and time.time() < until
+    """Say whether the session was elevated within the window; one query, of a signed-in session."""
+    session = request.session
+    if not isinstance(session, SessionStore) or not session.has_row:
+        return False
+    return bool(_rows(session).filter(sudo_until__gt=utc_now()).exists())
+
+
+async def ais_elevated(request: HttpRequest) -> bool:
+    """See ``is_elevated``."""
+    return await sync_to_async(is_elevated)(request)
 
 
 @sensitive_variables("password")
@@ -48,23 +53,21 @@ def elevate(request: HttpRequest, password: str) -> bool:
     False, too, when it is not the session that signs the user in: a token elevates nothing.
 
     The attempt is counted before the password is looked at, in one statement, so a burst tries
-    no more than ``CROSSAUTH_SUDO_ATTEMPTS``. Then the session is asked no more for
-    ``CROSSAUTH_SUDO_LOCK`` and loses its elevation: ``LockedOutError``. On success the session
-    has a new key, and the old one is dead.
+    no more than ``CROSSAUTH_SUDO_ATTEMPTS``. The last of them, when it is wrong, ends the
+    elevation, too; then the session is asked no more for ``CROSSAUTH_SUDO_LOCK``:
+    ``LockedOutError``. On success the session has a new key, and the old one is dead.
     """
     user, session = request.user, _session(request)
     if not user.is_authenticated or not session.has_row or not _owns(user, session):
         return False
     if not _reserve(session):
-        session.pop(ELEVATED_KEY, None)
         raise LockedOutError(_retry_after(session))
     if not user.check_password(password):
         return False
-    _rows(session).update(sudo_failures=0)
     # Also a hash that check_password() has renewed leaves the session valid.
     update_session_auth_hash(request, user)
-    session[ELEVATED_KEY] = time.time() + conf.CROSSAUTH_SUDO_WINDOW.total_seconds()
-    return True
+    until = utc_now() + conf.CROSSAUTH_SUDO_WINDOW
+    return bool(_rows(session).update(sudo_failures=0, sudo_until=until))
 
 
 @sensitive_variables("password")
@@ -76,7 +79,13 @@ async def aelevate(request: HttpRequest, password: str) -> bool:
 
 def drop(request: HttpRequest) -> None:
     """End the elevation before its time."""
-    request.session.pop(ELEVATED_KEY, None)
+    if is_elevated(request):
+        _rows(_session(request)).update(sudo_until=None)
+
+
+async def adrop(request: HttpRequest) -> None:
+    """See ``drop``."""
+    await sync_to_async(drop)(request)
 
 
 def sudo_required(view: V | None = None, *, url: str | None = None) -> Any:
@@ -151,10 +160,18 @@ def _reserve(session: SessionStore) -> bool:
     unlocked = Q(
         sudo_failures__gte=limit, sudo_tried_at__lte=now - conf.CROSSAUTH_SUDO_LOCK
     )
-    if rows.filter(forgotten | unlocked).update(sudo_failures=1, sudo_tried_at=now):
+    until = F("sudo_until")
+    first = {"sudo_until": until if limit > 1 else None, "sudo_failures": 1}
+    if rows.filter(forgotten | unlocked).update(**first, sudo_tried_at=now):
         return True
+    # MySQL assigns from left to right: what the other is decided by comes last.
+    is_last = When(sudo_failures__gte=limit - 1, then=Value(None))
+    another = {
+        "sudo_until": Case(is_last, default=until),
+        "sudo_failures": F("sudo_failures") + 1,
+    }
     rows = rows.filter(sudo_failures__lt=limit)
-    return bool(rows.update(sudo_failures=F("sudo_failures") + 1, sudo_tried_at=now))
+    return bool(rows.update(**another, sudo_tried_at=now))
 
 
 def _retry_after(session: SessionStore) -> int:

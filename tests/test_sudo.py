@@ -80,10 +80,30 @@ def test_after_three_wrong_passwords_the_session_is_locked_and_the_owner_is_not(
         assert try_password(thief, PASSWORD) == "True"
 
 
-def test_a_lock_takes_the_elevation_away(browser):
+@pytest.mark.parametrize("attempts", [1, 3])
+def test_the_last_wrong_password_takes_the_elevation_away(browser, settings, attempts):
+    settings.CROSSAUTH_SUDO_ATTEMPTS = attempts
     try_password(browser, PASSWORD)
-    for _ in range(4):
+    for _ in range(attempts - 1):
         try_password(browser, "wrong")
+    assert may(browser) == 200
+    try_password(browser, "wrong")
+    assert may(browser) == 403
+
+
+def test_a_save_in_flight_does_not_bring_the_elevation_back(browser):
+    try_password(browser, PASSWORD)
+    in_flight = SessionStore(browser.cookies["sessionid"].value)
+    in_flight["a"] = 1
+    for _ in range(3):
+        try_password(browser, "wrong")
+    in_flight.save()
+    assert may(browser) == 403
+
+
+def test_another_sign_in_begins_without_elevation(user, browser):
+    try_password(browser, PASSWORD)
+    browser.post("/login/", {"username": user.get_username(), "password": PASSWORD})
     assert may(browser) == 403
 
 
@@ -155,6 +175,8 @@ def test_a_renewed_hash_keeps_the_session(user, settings):
 def test_other_engines_are_refused(user, rf, settings):
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
     browser = sign_in(user)
+    assert may(browser) == 403
+    browser.post("/drop/")
     with pytest.raises(ImproperlyConfigured, match="SESSION_ENGINE"):
         try_password(browser, PASSWORD)
 
@@ -171,9 +193,10 @@ def test_on_the_async_side(transactional_db, path):
             (await client.post("/aelevate/", {"password": PASSWORD})).content,
             (await client.get(path)).status_code,
             (await AsyncClient().get(path)).status_code,
+            (await client.post("/adrop/")).content,
         ]
 
-    assert run(use()) == [403, b"True", 200, 302]
+    assert run(use()) == [403, b"True", 200, 302, b"False"]
 
 
 def test_locked_is_an_error_with_its_time(browser, rf):

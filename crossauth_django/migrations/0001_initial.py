@@ -89,6 +89,7 @@ class Migration(migrations.Migration):
                 ('end_reason', models.CharField(default='', max_length=32, verbose_name='end reason')),
                 ('sudo_failures', models.PositiveSmallIntegerField(default=0, editable=False)),
                 ('sudo_tried_at', crossauth_django.fields.AwareDateTimeField(editable=False, null=True)),
+                ('sudo_until', crossauth_django.fields.AwareDateTimeField(editable=False, null=True)),
                 ('user', models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='crossauth_sessions', to=settings.AUTH_USER_MODEL, verbose_name='user')),
             ],
             options={

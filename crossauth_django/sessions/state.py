@@ -76,7 +76,10 @@ class SessionState(SessionBase):
         }
 
     def _sign_in_values(self, copy: Copy, data: dict[str, Any]) -> dict[str, Any]:
-        values: dict[str, Any] = {"created_at": from_seconds(copy.created)}
+        values: dict[str, Any] = {
+            "created_at": from_seconds(copy.created),
+            "sudo_until": None,
+        }
         if SESSION_KEY in data:
             password, email = self._prints or _fingerprints_of(data[SESSION_KEY])
             values.update(password_fingerprint=password, email_fingerprint=email)

@@ -90,6 +90,12 @@ def drop(request: HttpRequest) -> HttpResponse:
     return HttpResponse("dropped", content_type="text/plain")
 
 
+async def adrop(request: HttpRequest) -> HttpResponse:
+    await sudo.adrop(request)
+    answer = str(await sudo.ais_elevated(request))
+    return HttpResponse(answer, content_type="text/plain")
+
+
 class Secret(sudo.SudoRequiredMixin, View):
     def get(self, request: HttpRequest) -> HttpResponse:
         return untouched(request)
@@ -108,6 +114,7 @@ urlpatterns = [
     path("elevate/", csrf_exempt(elevate), name="elevate"),
     path("aelevate/", csrf_exempt(aelevate)),
     path("drop/", csrf_exempt(drop)),
+    path("adrop/", csrf_exempt(adrop)),
     path("secret/", sudo.sudo_required(untouched)),
     path("secret/there/", sudo.sudo_required(url="elevate")(untouched)),
     path("secret/class/", Secret.as_view(sudo_url="elevate")),

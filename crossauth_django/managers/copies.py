@@ -51,6 +51,8 @@ class Copy(NamedTuple):
     created: float
     # No activity extends a session beyond this.
     ends: float
+    # When it is over without further activity, as the row says.
+    expires: float
     # The row's ``changed_at`` in microseconds: tells whether the row has changed since.
     version: int
     text: str
@@ -58,7 +60,7 @@ class Copy(NamedTuple):
     def dump(self, digest: str) -> str:
         """Return what is stored, signed: who writes to the cache cannot make sessions up."""
         body = (
-            f"{self.seen:.3f}|{self.created:.3f}|{self.ends:.3f}"
+            f"{self.seen:.3f}|{self.created:.3f}|{self.ends:.3f}|{self.expires:.3f}"
             f"|{self.version}|{self.text}"
         )
         signature = _signature(self.kind, digest, body, settings.SECRET_KEY)
@@ -77,9 +79,9 @@ class Copy(NamedTuple):
         signature, _bar, body = body.partition("|")
         if kind not in (ROW, VISITOR) or not _is_ours(signature, kind, digest, body):
             return None
-        seen, created, ends, version, text = body.split("|", 4)
-        times = float(seen), float(created), float(ends)
-        return cls(kind, nonce, *times, int(version), text)
+        *times, version, text = body.split("|", 5)
+        seen, created, ends, expires = map(float, times)
+        return cls(kind, nonce, seen, created, ends, expires, int(version), text)
 
 
 def _decide(values: Sequence[str | None], now: int, args: Sequence[str]) -> Outcome:

@@ -26,11 +26,20 @@ def timeouts(data: dict[str, Any]) -> tuple[timedelta, timedelta]:
     return conf.CROSSAUTH_SESSION_IDLE_TIMEOUT, conf.CROSSAUTH_SESSION_ABSOLUTE_TIMEOUT
 
 
-def end_of(copy: Copy, data: dict[str, Any]) -> float:
-    """Return the last moment of a session, in seconds since 1970.
+def is_over(copy: Copy, data: dict[str, Any], now: float) -> bool:
+    """Say whether the last moment of a session has passed; times in seconds since 1970.
 
-    Timeouts are for who is signed in; a visitor's session lives as long as the cookie. They are
-    read anew each time, so that shorter ones count for sessions that began before.
+    What the row says counts, so that the engine, the device list and the cap agree. Timeouts are
+    read anew, too, so that shorter ones count for sessions that began before; longer ones count
+    from the next activity on.
+    """
+    return now > min(copy.expires, expiry_of(copy, data))
+
+
+def expiry_of(copy: Copy, data: dict[str, Any]) -> float:
+    """Return when a session will be over without activity after ``copy.seen``.
+
+    Timeouts are for who is signed in; a visitor's session lives as long as the cookie.
     """
     if SESSION_KEY not in data:
         return copy.ends
@@ -50,6 +59,7 @@ def copy_of(row: UserSession, text: str) -> Copy:
         seen=to_seconds(row.last_active_at or row.created_at),
         created=to_seconds(row.created_at),
         ends=to_seconds(row.ends_at or row.expires_at),
+        expires=to_seconds(row.expires_at),
         version=to_version(row.changed_at),
         text=text,
     )

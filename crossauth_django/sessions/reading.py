@@ -16,7 +16,7 @@ from crossauth_django.managers.copies import MOVED, Copy, get_copies
 from crossauth_django.managers.moments import from_seconds
 from crossauth_django.managers.transactions import in_real_transaction
 from crossauth_django.models import UserSession
-from crossauth_django.sessions.lifetimes import copy_of, end_of
+from crossauth_django.sessions.lifetimes import copy_of, expiry_of, is_over
 from crossauth_django.sessions.previous import forget_previous, previous_data
 from crossauth_django.sessions.state import database
 from crossauth_django.sessions.writing import SessionWriter
@@ -65,7 +65,7 @@ class SessionReader(SessionWriter):
     ) -> dict[str, Any] | None:
         """Return the data unless the time is over; write the activity when it is due."""
         now = time.time()
-        if now > end_of(copy, data):
+        if is_over(copy, data, now):
             return None
         self._found = copy
         interval = conf.CROSSAUTH_SESSION_TOUCH_INTERVAL.total_seconds()
@@ -80,7 +80,7 @@ class SessionReader(SessionWriter):
             return None
         data = self.decode(row.data)
         self._found = copy_of(row, self._close(data))
-        return data if now <= end_of(self._found, data) else None
+        return None if is_over(self._found, data, now) else data
 
     def _touch(self, digest: str, copy: Copy, data: dict[str, Any]) -> bool:
         """Ask the row and write the activity in one statement, and outside transactions.
@@ -89,16 +89,17 @@ class SessionReader(SessionWriter):
         the same browser would wait for it. False when the row has ended or changed.
         """
         fresh = copy._replace(seen=time.time())
+        fresh = fresh._replace(expires=expiry_of(fresh, data))
 
         def write() -> bool:
             if not UserSession.objects.touch(
                 digest,
                 version=copy.version,
                 seen=from_seconds(fresh.seen),
-                expires=from_seconds(end_of(fresh, data)),
+                expires=from_seconds(fresh.expires),
             ):
                 return False
-            self._found = self._put(digest, copy, fresh, data)
+            self._found = self._put(digest, copy, fresh)
             return True
 
         using = database()
@@ -120,7 +121,7 @@ class SessionReader(SessionWriter):
         if mark is not None and row is not None and row.revoked_at is None:
             data = self.decode(row.data)
             copy = copy_of(row, self._close(data))
-            ttl = end_of(copy, data) - time.time()
+            ttl = copy.expires - time.time()
             self._found = get_copies().put(digest, mark, copy, ttl)
 
     def _move_in(self, digest: str) -> dict[str, Any] | None:

@@ -21,7 +21,7 @@ from crossauth_django.managers.moments import (
 )
 from crossauth_django.managers.transactions import after_commit, in_real_transaction
 from crossauth_django.models import UserSession
-from crossauth_django.sessions.lifetimes import end_of, timeouts
+from crossauth_django.sessions.lifetimes import expiry_of, timeouts
 
 
 class SessionState(SessionBase):
@@ -61,7 +61,9 @@ class SessionState(SessionBase):
         if SESSION_KEY in data:
             ends = min(ends, created + timeouts(data)[1].total_seconds())
         version = to_version(from_seconds(now))
-        return Copy(VISITOR, "", now, created, ends, version, self._close(data))
+        text = self._close(data)
+        copy = Copy(VISITOR, "", now, created, ends, ends, version, text)
+        return copy._replace(expires=expiry_of(copy, data))
 
     def _values(self, copy: Copy, data: dict[str, Any]) -> dict[str, Any]:
         moment = from_seconds(copy.seen)
@@ -72,7 +74,7 @@ class SessionState(SessionBase):
             "changed_at": from_version(copy.version),
             "last_active_at": moment,
             "ends_at": from_seconds(copy.ends),
-            "expires_at": from_seconds(end_of(copy, data)),
+            "expires_at": from_seconds(copy.expires),
         }
 
     def _sign_in_values(self, copy: Copy, data: dict[str, Any]) -> dict[str, Any]:
@@ -99,16 +101,14 @@ class SessionState(SessionBase):
             return {}
         return data
 
-    def _put(
-        self, digest: str, found: Copy | None, copy: Copy, data: dict[str, Any]
-    ) -> Copy:
+    def _put(self, digest: str, found: Copy | None, copy: Copy) -> Copy:
         """Let the copy follow the row, if what stands there is still what we saw."""
         if in_real_transaction(database()):
             # Not known yet to be committed, and then perhaps not the latest any more.
             self._forget(digest)
             return copy._replace(kind=ROW)
         mark = NO_MARK if found is None else found.mark
-        return get_copies().put(digest, mark, copy, end_of(copy, data) - time.time())
+        return get_copies().put(digest, mark, copy, copy.expires - time.time())
 
     def _forget(self, digest: str) -> None:
         def forget() -> None:

@@ -84,7 +84,7 @@ class SessionWriter(SessionState):
         if not is_written:
             # The user is gone, or all of the user's sessions have ended.
             raise UpdateError
-        return self._put(digest, found, copy, data)
+        return self._put(digest, found, copy)
 
     def _save_row(self, digest: str, found: Copy, data: dict[str, Any]) -> Copy:
         signs_in = SESSION_KEY in data and (
@@ -103,7 +103,7 @@ class SessionWriter(SessionState):
         if not is_written:
             self._forget(digest)
             raise UpdateError
-        return self._put(digest, found, copy, data)
+        return self._put(digest, found, copy)
 
     def _rotate(self, old: str, found: Copy) -> Copy | None:
         key = self._session_key = crypto.new_secret()

@@ -6,9 +6,12 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 import time_machine
+from django.contrib.sessions.backends.base import UpdateError
 
 from crossauth_django import devices
 from crossauth_django.models import UserSession
+from crossauth_django.sessions import SessionStore
+from crossauth_django.storage import SessionStorage
 from tests.sessions.conftest import sign_in, whoami
 
 START = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
@@ -51,6 +54,28 @@ def test_a_shorter_setting_counts_for_sessions_that_began_before(clock, user, se
     clock.shift(timedelta(minutes=10))
     settings.CROSSAUTH_SESSION_IDLE_TIMEOUT = timedelta(minutes=5)
     assert not whoami(browser)
+
+
+def test_a_longer_setting_counts_from_the_next_activity_on(clock, user, settings):
+    browser, idle = sign_in(user), sign_in(user)
+    clock.shift(timedelta(minutes=20))
+    settings.CROSSAUTH_SESSION_IDLE_TIMEOUT = timedelta(hours=2)
+    assert whoami(browser)
+    clock.shift(timedelta(minutes=50))
+    # The list says what the engine does.
+    assert len(devices.list_sessions(user)) == 1
+    assert (bool(whoami(browser)), whoami(idle)) == (True, "")
+
+
+def test_what_is_over_is_ended_too_and_no_save_in_flight_prolongs_it(clock, user):
+    key = sign_in(user).cookies["sessionid"].value
+    in_flight = SessionStore(key)
+    in_flight["a"] = 1
+    clock.shift(timedelta(minutes=31))
+    assert devices.revoke_all(user) == 1
+    with pytest.raises(UpdateError):
+        in_flight.save()
+    assert SessionStore(key).load() == {}
 
 
 def test_the_cookies_age_ends_it_too(clock, user, settings):
@@ -132,3 +157,15 @@ def test_a_touch_interval_of_nothing_writes_each_time(clock, user, settings):
     clock.shift(timedelta(seconds=1))
     whoami(browser)
     assert UserSession.objects.get().last_active_at == START + timedelta(seconds=1)
+
+
+def test_a_browser_that_the_storage_shortens_ends_then(clock, user):
+    browser = sign_in(user)
+    row = UserSession.objects.get()
+    until = START + timedelta(minutes=2)
+    SessionStorage().refresh(row.pk, updated_at=START, expires_at=until)
+    clock.shift(timedelta(seconds=90))
+    assert whoami(browser) == str(user.pk)
+    clock.shift(timedelta(seconds=31))
+    assert devices.list_sessions(user) == []
+    assert whoami(browser) == ""

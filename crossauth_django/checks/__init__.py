@@ -31,6 +31,7 @@ W041 lockout       no socket timeout
 W042 lockout       the unlock link is built from the request's Host
 E020 sessions      another SESSION_ENGINE while device features are used
 E021 sessions      CROSSAUTH_SESSION_PREVIOUS_ENGINE is no engine, or ours
+E022 sessions      BearerTokenMiddleware stands before AuthenticationMiddleware
 W020 sessions      SESSION_COOKIE_SECURE is off (``check --deploy``)
 W021 sessions      SESSION_COOKIE_HTTPONLY is off
 W022 sessions      SESSION_COOKIE_SAMESITE is None

@@ -16,6 +16,7 @@ from crossauth_django.conf import conf
 ENGINE = "crossauth_django.sessions"
 _STORE = "crossauth_django.sessions.engine.SessionStore"
 _BEARER = "crossauth_django.middleware.BearerTokenMiddleware"
+_AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
 # Who sets one of these counts on our engine.
 _DEVICE_SETTINGS = (
     "CROSSAUTH_SESSION_IDLE_TIMEOUT",
@@ -64,6 +65,21 @@ def check_previous_engine(**kwargs: Any) -> list[checks.CheckMessage]:
             hint="Set it to what SESSION_ENGINE was before, like "
             "'django.contrib.sessions.backends.db', or remove it.",
             id="crossauth_django.E021",
+        )
+    ]
+
+
+def check_bearer(**kwargs: Any) -> list[checks.CheckMessage]:
+    """E022: there is no ``request.user`` yet, and every request with a token is an error."""
+    paths = list(settings.MIDDLEWARE)
+    before = [each for each in paths if is_listed(_BEARER, [each])][:1]
+    if not before or is_listed(_AUTHENTICATION, paths[: paths.index(before[0])]):
+        return []
+    return [
+        checks.Error(
+            f"{before[0]} stands in MIDDLEWARE without {_AUTHENTICATION} before it.",
+            hint=f"List {before[0]!r} after {_AUTHENTICATION!r}.",
+            id="crossauth_django.E022",
         )
     ]
 
@@ -141,6 +157,7 @@ def check_age(**kwargs: Any) -> list[checks.CheckMessage]:
 CHECKS: tuple[Callable[..., list[checks.CheckMessage]], ...] = (
     check_engine,
     check_previous_engine,
+    check_bearer,
     check_cookie,
     check_csrf,
     check_age,

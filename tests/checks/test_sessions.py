@@ -17,6 +17,8 @@ GOOD = {
     "SESSION_COOKIE_SECURE": True,
     "CSRF_USE_SESSIONS": True,
 }
+AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
+BEARER = "crossauth_django.middleware.BearerTokenMiddleware"
 
 
 class SessionStore(OurSessionStore):
@@ -52,7 +54,7 @@ def test_a_site_with_another_engine_and_no_device_features_hears_nothing(setting
     [
         ("CROSSAUTH_MAX_SESSIONS_PER_USER", 3),
         ("CROSSAUTH_SESSION_IDLE_TIMEOUT", timedelta(hours=1)),
-        ("MIDDLEWARE", ["crossauth_django.middleware.BearerTokenMiddleware"]),
+        ("MIDDLEWARE", [AUTHENTICATION, BEARER]),
     ],
 )
 def test_device_features_need_our_engine(settings, name, value):
@@ -72,6 +74,8 @@ def test_an_engine_made_from_ours_will_do(good):
     ("name", "value", "expected"),
     [
         ("SESSION_COOKIE_SECURE", False, ["W020"]),
+        ("MIDDLEWARE", [BEARER, AUTHENTICATION], ["E022"]),
+        ("MIDDLEWARE", [AUTHENTICATION, BEARER], []),
         ("SESSION_COOKIE_HTTPONLY", False, ["W021"]),
         ("SESSION_COOKIE_SAMESITE", "None", ["W022"]),
         ("SESSION_COOKIE_SAMESITE", None, ["W022"]),

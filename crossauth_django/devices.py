@@ -18,7 +18,12 @@ from crossauth_django.managers.credentials import fingerprints
 from crossauth_django.managers.identifiers import storable, to_pk
 from crossauth_django.managers.sessions import TOKEN
 from crossauth_django.models import UserSession
-from crossauth_django.sessions import SessionStore, current_session
+from crossauth_django.sessions import (
+    SessionStore,
+    SignedInBy,
+    current_session,
+    current_token,
+)
 
 # What a device is made from, in the order of ``_device``'s arguments.
 _COLUMNS = (
@@ -79,10 +84,9 @@ def list_sessions(
     if not include_ended:
         rows = rows.active()
     rows = rows.order_by("-last_active_at", "-created_at", "pk")
-    current = _session_of(request)
-    digest = None if current is None else current.digest
+    current = _current_digests(request)
     # Without the data, and without making a row of each.
-    return [_device(digest, *values) for values in rows.values_list(*_COLUMNS)]
+    return [_device(current, *values) for values in rows.values_list(*_COLUMNS)]
 
 
 def revoke(
@@ -100,8 +104,9 @@ def revoke(
 
 def revoke_others(request: HttpRequest, *, reason: str = "user_revoked_all") -> int:
     """End all sessions and tokens of the request's user but this one; return how many."""
-    user_id, session = _user_id(request), _session_of(request)
-    spared = None if session is None else Q(token_hash=session.digest)
+    # The user first, because asking who it is loads the session.
+    user_id = _user_id(request)
+    spared = Q(token_hash__in=_current_digests(request))
     return UserSession.objects.end_all(user_id, reason, spared=spared)
 
 
@@ -224,7 +229,7 @@ def client_of(user_agent: str | None, address: str) -> dict[str, Any]:
 
 
 def _device(
-    current: str | None,
+    current: list[str],
     pk: Any,
     kind: str,
     token_hash: str,
@@ -245,7 +250,7 @@ def _device(
     return Device(
         handle=str(pk),
         kind=kind,
-        is_current=token_hash == current,
+        is_current=token_hash in current,
         client_name=client_name or "",
         user_agent=user_agent or "",
         address=address or "",
@@ -262,6 +267,16 @@ def _session_of(request: HttpRequest | None) -> SessionStore | None:
         current_session() if request is None else getattr(request, "session", None)
     )
     return session if isinstance(session, SessionStore) else None
+
+
+def _current_digests(request: HttpRequest | None) -> list[str]:
+    """What the table knows of the session and the token of a request, or of that under way."""
+    session = _session_of(request)
+    token: SignedInBy | None = (
+        current_token() if request is None else getattr(request, "crossauth", None)
+    )
+    digests = (session and session.digest, token and token.token_digest)
+    return [digest for digest in digests if digest]
 
 
 def _user_id(request: HttpRequest) -> Any:

@@ -14,7 +14,7 @@ from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext_lazy as _
 
-from crossauth_django import devices, lockout, unlocking
+from crossauth_django import crypto, devices, lockout, unlocking
 from crossauth_django.conf import conf
 from crossauth_django.exceptions import (
     LockedOutError,
@@ -22,6 +22,7 @@ from crossauth_django.exceptions import (
     StoreUnavailableError,
 )
 from crossauth_django.responses import Answer, please_wait
+from crossauth_django.sessions import SignedInBy, note_token
 
 logger = logging.getLogger("crossauth_django.lockout")
 
@@ -111,7 +112,8 @@ class BearerTokenMiddleware:
 
     List it after ``AuthenticationMiddleware``. What a cookie signs in stays as it is, and needs
     its CSRF token; a request that the header alone signs in needs none, because no browser sends
-    that header on its own (RFC 6750 section 2.1). A token that signs nobody in changes nothing.
+    that header on its own (RFC 6750 section 2.1), and carries ``request.crossauth``. A token that
+    signs nobody in changes nothing.
     """
 
     sync_capable = True
@@ -130,13 +132,13 @@ class BearerTokenMiddleware:
             return self._acall(request)
         token = _bearer_token(request)
         if token is not None and not request.user.is_authenticated:
-            _sign_in(request, devices.user_of_token(token))
+            _sign_in(request, token, devices.user_of_token(token))
         return self.get_response(request)
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
         token = _bearer_token(request)
         if token is not None and not (await request.auser()).is_authenticated:
-            _sign_in(request, await devices.auser_of_token(token))
+            _sign_in(request, token, await devices.auser_of_token(token))
         return await cast("Awaitable[HttpResponseBase]", self.get_response(request))
 
 
@@ -145,7 +147,7 @@ def _bearer_token(request: HttpRequest) -> str | None:
     return token.strip() or None if scheme.lower() == "bearer" else None
 
 
-def _sign_in(request: HttpRequest, user: Any) -> None:
+def _sign_in(request: HttpRequest, token: str, user: Any) -> None:
     if user is None:
         return
 
@@ -153,6 +155,9 @@ def _sign_in(request: HttpRequest, user: Any) -> None:
         return user
 
     request.user, request.auser = user, auser
+    signed_in_by = SignedInBy(crypto.digest(token))
+    request.crossauth = signed_in_by  # type: ignore[attr-defined]
+    note_token(signed_in_by)
     # What CsrfViewMiddleware asks for; Django REST framework and Django's test client set it, too.
     request._dont_enforce_csrf_checks = True  # type: ignore[attr-defined]  # noqa: SLF001
 

@@ -14,7 +14,7 @@ from django.test import AsyncClient, AsyncRequestFactory, Client, override_setti
 
 from crossauth_django import devices
 from crossauth_django.models import UserSession
-from crossauth_django.sessions import SessionStore
+from crossauth_django.sessions import SessionStore, SignedInBy, note_token
 from tests.accounts.conftest import make_user
 from tests.concurrency import run_together
 from tests.sessions import conftest
@@ -270,6 +270,16 @@ def test_a_token_is_kept_as_a_digest_and_listed(user, token):
     devices.user_of_token(token)
     (device,) = devices.list_sessions(user)
     assert device.last_active_at is not None
+
+
+def test_a_tokens_request_spares_it_and_finds_it_current(user, token, browser):
+    client = Client(HTTP_AUTHORIZATION=f"Bearer {token}")
+    assert client.post("/others/").content == b"1"
+    assert whoami(client) == str(user.pk)
+    assert [each["current"] for each in client.get("/devices/").json()] == [True]
+    # Between requests there is none.
+    note_token(SignedInBy(devices.crypto.digest(token)))
+    assert not devices.list_sessions(user)[0].is_current
 
 
 def test_a_token_needs_no_csrf_token_and_a_cookie_does(user, token, browser):

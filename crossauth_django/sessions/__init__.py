@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from crossauth_django.sessions.current import current_session
+from crossauth_django.sessions.current import (
+    SignedInBy,
+    current_session,
+    current_token,
+    note_token,
+)
 from crossauth_django.sessions.engine import SessionStore
 
-__all__ = ["SessionStore", "current_session"]
+__all__ = [
+    "SessionStore",
+    "SignedInBy",
+    "current_session",
+    "current_token",
+    "note_token",
+]

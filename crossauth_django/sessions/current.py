@@ -1,9 +1,10 @@
-"""Which session the request under way has."""
+"""What signs the request under way in: its session, or a bearer token."""
 
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
 from asgiref.sync import SyncToAsync
@@ -11,25 +12,37 @@ from asgiref.sync import SyncToAsync
 if TYPE_CHECKING:
     from crossauth_django.sessions.engine import SessionStore
 
-# The first session that the request has loaded; None between requests, where whatever a thread
-# did last must not be taken for the one that acts now.
-_slot: ContextVar[list[SessionStore] | None] = ContextVar(
-    "crossauth_session", default=None
-)
+
+class SignedInBy(NamedTuple):
+    """What ``BearerTokenMiddleware`` leaves on a request that a token signs in: ``request.crossauth``."""
+
+    token_digest: str
+
+
+@dataclass
+class _Current:
+    # The first session that the request has loaded.
+    session: SessionStore | None = None
+    token: SignedInBy | None = None
+
+
+# None between requests, where whatever a thread did last must not be taken for the one that
+# acts now.
+_slot: ContextVar[_Current | None] = ContextVar("crossauth_current", default=None)
 
 
 # Behind an ASGI server ``request_started`` runs in a task of its own, and what that sets is lost
 # with it. What all tasks and threads of one request share is this object of Django's handler.
-_slots: WeakKeyDictionary[object, list[SessionStore]] = WeakKeyDictionary()
+_slots: WeakKeyDictionary[object, _Current] = WeakKeyDictionary()
 
 
 def start_of_request() -> None:
     """Expect the session that the request loads first."""
     context = _asgi_context()
     if context is None:
-        _slot.set([])
+        _slot.set(_Current())
     else:
-        _slots[context] = []
+        _slots[context] = _Current()
 
 
 def end_of_request() -> None:
@@ -43,18 +56,31 @@ def end_of_request() -> None:
 
 def current_session() -> SessionStore | None:
     """Return the session of the request under way, if it has loaded one."""
-    slot = _current_slot()
-    return slot[0] if slot else None
+    current = _current()
+    return current.session if current else None
+
+
+def current_token() -> SignedInBy | None:
+    """Return what signs the request under way in when that is a token."""
+    current = _current()
+    return current.token if current else None
 
 
 def note_loaded(session: SessionStore) -> None:
     """Take the session for the request's, unless it has loaded one before."""
-    slot = _current_slot()
-    if slot is not None and not slot:
-        slot.append(session)
+    current = _current()
+    if current is not None and current.session is None:
+        current.session = session
 
 
-def _current_slot() -> list[SessionStore] | None:
+def note_token(token: SignedInBy) -> None:
+    """Say that a token signs the request under way in."""
+    current = _current()
+    if current is not None:
+        current.token = token
+
+
+def _current() -> _Current | None:
     context = _asgi_context()
     return _slot.get() if context is None else _slots.get(context)
 

@@ -85,21 +85,44 @@ class EmailAddressField(_ExactMixin, _EmailField):
 class AwareDateTimeField(_DateTimeField):
     """A ``DateTimeField`` whose values are aware, whatever ``USE_TZ`` says.
 
-    A naive value from outside is taken for UTC.
+    A naive value from outside is taken for UTC, and so is what is stored where ``USE_TZ`` is off:
+    local time, which Django stores then, comes twice when summer ends. PostgreSQL knows the
+    moment itself, and is asked for it in UTC.
     """
 
     def get_prep_value(self, value: Any) -> Any:
-        if isinstance(value, datetime):
-            value = value if value.tzinfo else value.replace(tzinfo=timezone.utc)
-            if not settings.USE_TZ:
-                # What Django itself stores then: local time without a zone.
-                value = django_timezone.make_naive(value)
+        if isinstance(value, datetime) and value.tzinfo is None:
+            value = value.replace(tzinfo=timezone.utc)
         return super().get_prep_value(value)
 
-    def from_db_value(self, value: Any, *args: Any) -> Any:
-        if isinstance(value, datetime) and value.tzinfo is None:
-            return django_timezone.make_aware(value)
-        return value
+    def get_db_prep_value(
+        self,
+        value: Any,
+        connection: BaseDatabaseWrapper,
+        prepared: bool = False,  # noqa: FBT001, FBT002  (Django's)
+    ) -> Any:
+        if not prepared:
+            value = self.get_prep_value(value)
+        if _is_naive_on(connection) and isinstance(value, datetime):
+            value = django_timezone.make_naive(value, timezone.utc)
+        return super().get_db_prep_value(value, connection, prepared=True)
+
+    def select_format(self, compiler: Any, sql: str, params: Any) -> tuple[str, Any]:
+        if not settings.USE_TZ and not _is_naive_on(compiler.connection):
+            sql = f"({sql} AT TIME ZONE 'UTC')"
+        return sql, params
+
+    def get_db_converters(self, connection: BaseDatabaseWrapper) -> list[Any]:
+        # None where the driver's values are aware: a list of sessions has thousands.
+        return [] if settings.USE_TZ else [_to_aware]
+
+
+def _is_naive_on(connection: BaseDatabaseWrapper) -> bool:
+    return not settings.USE_TZ and connection.vendor != "postgresql"
+
+
+def _to_aware(value: Any, *args: Any) -> Any:
+    return value.replace(tzinfo=timezone.utc) if isinstance(value, datetime) else value
 
 
 class Sealed:

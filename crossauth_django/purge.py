@@ -10,9 +10,9 @@ from typing import Any
 from django.apps.registry import Apps
 from django.conf import settings
 from django.db import connections, models, router, transaction
+from django.utils import timezone
 
 from crossauth_django.conf import conf
-from crossauth_django.fields import AwareDateTimeField
 from crossauth_django.models import SocialAccount, UserSession
 from crossauth_django.sessions.purging import purgeable
 from crossauth_django.stores import backend_of
@@ -125,7 +125,7 @@ def _cache_tables() -> list[Table]:
         {
             "__module__": __name__,
             "cache_key": models.CharField(max_length=255, primary_key=True),
-            "expires": AwareDateTimeField(),
+            "expires": models.DateTimeField(),
             "Meta": type(
                 "Meta",
                 (),
@@ -140,4 +140,11 @@ def _cache_tables() -> list[Table]:
     )
     # A worker's clock may be behind; the store allows for as much.
     slack = timedelta(seconds=SLACK_SECONDS)
-    return [Table(model, lambda before: models.Q(expires__lt=before - slack))]
+
+    def expired(before: datetime) -> models.Q:
+        before -= slack
+        # Stored as Django's cache does it: local time where USE_TZ is off.
+        moment = before if settings.USE_TZ else timezone.make_naive(before)
+        return models.Q(expires__lt=moment)
+
+    return [Table(model, expired)]

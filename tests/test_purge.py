@@ -15,6 +15,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+import time_machine
 from cryptography.fernet import Fernet
 from django.conf import settings as django_settings
 from django.contrib.sessions.models import Session
@@ -116,6 +117,18 @@ def test_a_live_value_of_the_store_survives_and_an_expired_one_goes(database):
     run()
     assert cache.get("live") == cache.get("for-ever") == "value"
     assert len(keys_left(database)) == 2
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/Chicago"])
+def test_local_time_without_use_tz_is_understood(database, settings, zone):
+    settings.USE_TZ, settings.TIME_ZONE = False, zone
+    cache = caches[f"database_{database}"]
+    cache.set("live", "value", 600)
+    with time_machine.travel(time.time() - 600):
+        cache.set("expired", "value", 300)
+    run()
+    assert cache.get("live") == "value"
+    assert len(keys_left(database)) == 1
 
 
 @pytest.mark.parametrize("asked", ["8d", "192h", "11520m", "691200s"])

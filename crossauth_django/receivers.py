@@ -27,7 +27,7 @@ from crossauth_django.addresses import client_address
 from crossauth_django.conf import conf
 from crossauth_django.exceptions import StoreUnavailableError
 from crossauth_django.managers import credentials, users
-from crossauth_django.managers.sessions import after_commit
+from crossauth_django.managers.transactions import after_commit
 from crossauth_django.models import UserSession
 from crossauth_django.signals import account_claimed
 

@@ -18,7 +18,7 @@ from django.core import signing
 
 from crossauth_django.conf import conf
 from crossauth_django.crypto import digest, keyed_digest, new_secret
-from crossauth_django.managers.sessions import fingerprints
+from crossauth_django.managers.credentials import fingerprints
 
 # People who share a browser; beyond that the one who was longest away is a stranger again.
 _NAMES = 8

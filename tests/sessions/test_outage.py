@@ -123,6 +123,18 @@ def test_with_redis_stopped_requests_work_from_the_table(server, user, caplog):
     assert browser.cookies["sessionid"].value not in caplog.text
 
 
+def test_an_outage_that_lasts_is_logged_again_after_a_minute(
+    server, user, caplog, monkeypatch
+):
+    browser, monotonic = sign_in(user), time.monotonic
+    server.kill()
+    for later in (0, 59, 61):
+        monkeypatch.setattr(time, "monotonic", lambda later=later: monotonic() + later)
+        whoami(browser)
+        whoami(browser)
+    assert len(caplog.records) == 2
+
+
 def test_with_redis_stopped_a_visitor_signs_in_and_keeps_the_cookie(server, user):
     visitor = Client()
     visitor.get("/put/?cart=full")

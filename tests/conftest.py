@@ -52,18 +52,14 @@ def django_db_setup(django_db_setup: None) -> None:
     post_migrate.disconnect(
         dispatch_uid="django.contrib.auth.management.create_permissions"
     )
-    # This much of it is needed: the rows that Django remembers are gone.
-    post_migrate.connect(forget_content_types)
-
-
-def forget_content_types(**kwargs: Any) -> None:
-    ContentType.objects.clear_cache()
 
 
 @pytest.fixture(autouse=True)
-def _empty_cache() -> Iterator[None]:
+def _empty_caches() -> Iterator[None]:
     """The zero-configuration cache starts empty; other aliases are emptied by who uses them."""
     caches["default"].clear()
+    # Django remembers rows that the test before has rolled back, or flushed.
+    ContentType.objects.clear_cache()
     yield
     caches["default"].clear()
 

@@ -72,7 +72,7 @@ class UserSessionQuerySet(_QuerySet):
         is committed; every worker knows at its next request.
         """
         values = {"revoked_at": at or utc_now(), "end_reason": reason}
-        digests = self.not_ended().change(values)
+        digests = self.change(values, where=Q(revoked_at=None))
         self.forget(digests)
         return len(digests)
 
@@ -88,20 +88,21 @@ class UserSessionQuerySet(_QuerySet):
     delete.alters_data = True  # type: ignore[attr-defined]
     delete.queryset_only = True  # type: ignore[attr-defined]
 
-    def change(self, values: dict[str, Any]) -> list[str]:
-        """Update and return the digests of the rows that were changed."""
+    def change(self, values: dict[str, Any], *, where: Q) -> list[str]:
+        """Update the rows that meet ``where`` and return their digests.
+
+        These rows themselves were chosen by what the update leaves as it is.
+        """
         values = {**values, "changed_at": utc_now()}
         self._for_write = True
-        connection = connections[self.db]
-        if connection.vendor not in ("postgresql", "sqlite"):
+        connection, rows = connections[self.db], self.filter(where)
+        if not _returns_updated(connection):
             # No UPDATE ... RETURNING. The rows are told by the moment of their change.
-            if not self.update(**values):
+            if not rows.update(**values):
                 return []
-            changed = self.model._default_manager.using(self.db).filter(
-                changed_at=values["changed_at"]
-            )
+            changed = self.filter(changed_at=values["changed_at"])
             return list(changed.values_list("token_hash", flat=True))
-        query: Any = self.query.chain(UpdateQuery)
+        query: Any = rows.query.chain(UpdateQuery)
         query.add_update_values(values)
         query.clear_ordering(force=True)
         try:
@@ -230,11 +231,10 @@ class UserSessionManager(models.Manager.from_queryset(UserSessionQuerySet)):  # 
             for column, value in saved.items()
         ]
         revoked_at = self.model._meta.get_field("revoked_at")
-        rows = self.primary().not_ended().filter(user_id=user_id)
+        rows = self.primary().filter(user_id=user_id)
+        has_changed = functools.reduce(or_, (each for each, _ in changed))
         # MySQL assigns from left to right: what the others are decided by comes last.
-        digests = rows.filter(
-            functools.reduce(or_, (each for each, _ in changed))
-        ).change(
+        digests = rows.change(
             {
                 "end_reason": Case(
                     When(is_spared, then=Value("")),
@@ -247,7 +247,8 @@ class UserSessionManager(models.Manager.from_queryset(UserSessionQuerySet)):  # 
                     output_field=revoked_at,
                 ),
                 **saved,
-            }
+            },
+            where=Q(revoked_at=None) & has_changed,
         )
         rows.forget(digests)
         return len(digests)
@@ -280,6 +281,12 @@ class UserSessionManager(models.Manager.from_queryset(UserSessionQuerySet)):  # 
         excess = list(others.values_list("pk", flat=True)[limit - 1 :])
         if excess:
             self.primary().filter(pk__in=excess).end("session_limit")
+
+
+def _returns_updated(connection: Any) -> bool:
+    """Say whether it has UPDATE ... RETURNING; MariaDB returns inserted rows alone."""
+    is_able = connection.features.can_return_columns_from_insert
+    return is_able and connection.vendor in ("postgresql", "sqlite")
 
 
 def _forget_copies(digests: list[str], *, using: str, buries: bool) -> None:

@@ -23,6 +23,9 @@ from crossauth_django.managers.transactions import after_commit, in_real_transac
 from crossauth_django.models import UserSession
 from crossauth_django.sessions.lifetimes import expiry_of, timeouts
 
+# Serialized data that are text, as those of Django's own serializer are; no base64 begins so.
+_TEXT = "="
+
 
 class SessionState(SessionBase):
     """The state that reading and writing share."""
@@ -91,11 +94,17 @@ class SessionState(SessionBase):
 
     def _close(self, data: dict[str, Any]) -> str:
         """Return the data as a copy carries them: the copy as a whole is signed."""
-        return base64.b64encode(self.serializer().dumps(data)).decode("ascii")
+        raw: bytes = self.serializer().dumps(data)
+        try:
+            return _TEXT + raw.decode("utf-8")
+        except UnicodeDecodeError:
+            return base64.b64encode(raw).decode("ascii")
 
     def _open(self, text: str) -> dict[str, Any]:
+        is_text = text.startswith(_TEXT)
+        raw = text[1:].encode() if is_text else base64.b64decode(text)
         try:
-            data: dict[str, Any] = self.serializer().loads(base64.b64decode(text))
+            data: dict[str, Any] = self.serializer().loads(raw)
         except ValueError:
             # Written before SESSION_SERIALIZER was changed.
             return {}

@@ -192,8 +192,9 @@ class SessionStorage:
         }
         if last_active_at is not None:
             values["last_active_at"] = last_active_at
-        rows = self._rows(session_id).filter(kind=TOKEN).active(updated_at)
-        digests = rows.change(values)
+        is_active = Q(revoked_at=None, expires_at__gte=updated_at)
+        tokens = self._rows(session_id).filter(kind=TOKEN)
+        digests = tokens.change(values, where=is_active)
         _sessions().primary().forget(digests)
         found: SessionRecord | None = (
             self._rows(session_id).first() if digests else None

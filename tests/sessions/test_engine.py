@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import pickle
 from datetime import timedelta
 
 import pytest
@@ -303,6 +304,14 @@ def test_corrupt_data_are_logged_and_empty(session, caplog):
     with caplog.at_level(logging.WARNING, "django.security.SuspiciousSession"):
         assert session.decode("not:signed:data") == {}
     assert "corrupted" in caplog.text
+
+
+class PickleSerializer:
+    def dumps(self, value):
+        return pickle.dumps(value)
+
+    def loads(self, data):
+        return pickle.loads(data)
 
 
 class PrefixSerializer:

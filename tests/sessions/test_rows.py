@@ -277,6 +277,15 @@ def test_data_of_another_serializer_are_empty(session, settings):
     assert again(session).load() == {}
 
 
+def test_a_copy_carries_text_as_it_is_and_bytes_of_any_kind(session, settings):
+    assert f'"{SESSION_KEY}":"' in stored(session)
+    settings.SESSION_SERIALIZER = "tests.sessions.test_engine.PickleSerializer"
+    session = SessionStore()
+    session["a"] = b"\xff"
+    session.save()
+    assert again(session)["a"] == b"\xff"
+
+
 def test_without_a_shared_cache_rows_are_read_each_time(session, settings):
     settings.CROSSAUTH_CACHE_ALIAS = "default"
     assert again(session)[SESSION_KEY]
@@ -310,3 +319,14 @@ def test_every_database_says_which_sessions_it_ended(alias):
     assert rows.filter(token_hash__in=["a", "b"]).end("user_revoked") == 1
     found = dict(rows.values_list("token_hash", "end_reason"))
     assert found == {"a": "logout", "b": "user_revoked", "c": ""}
+
+
+@pytest.mark.django_db(databases=list(settings.DATABASES))
+@pytest.mark.parametrize("alias", list(settings.DATABASES))
+def test_two_ends_at_one_moment_do_not_count_each_others_sessions(alias):
+    rows = UserSession.objects.using(alias)
+    with time_machine.travel(utc_now(), tick=False):
+        for name in ("a", "b"):
+            rows.create(token_hash=name, expires_at=utc_now())
+        ends = [rows.filter(token_hash=name).end("logout") for name in ("a", "b")]
+    assert ends == [1, 1]

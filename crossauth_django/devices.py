@@ -25,11 +25,12 @@ from crossauth_django.sessions import (
     current_token,
 )
 
-# What a device is made from, in the order of ``_device``'s arguments.
+# What a device is made from, in the order of ``_device``'s arguments; the last tell how it ended.
 _COLUMNS = (
-    *("pk", "kind", "token_hash", "client_name", "user_agent", "ip", "created_at"),
-    *("last_active_at", "expires_at", "ends_at", "revoked_at", "end_reason"),
+    *("pk", "kind", "token_hash", "client_name", "user_agent", "ip"),
+    *("created_at", "last_active_at", "expires_at"),
 )
+_END_COLUMNS = ("ends_at", "revoked_at", "end_reason")
 # Longer than any real one; the text is the client's.
 _USER_AGENT_LENGTH = 1000
 
@@ -80,13 +81,14 @@ def list_sessions(
     The current one is that of ``request``, or of the request under way. Those that have ended
     are kept until ``crossauth_purge`` deletes them.
     """
-    rows = UserSession.objects.of_user(user.pk)
+    rows, now = UserSession.objects.of_user(user.pk), utc_now()
     if not include_ended:
-        rows = rows.active()
+        rows = rows.active(now)
     rows = rows.order_by("-last_active_at", "-created_at", "pk")
     current = _current_digests(request)
     # Without the data, and without making a row of each.
-    return [_device(current, *values) for values in rows.values_list(*_COLUMNS)]
+    columns = (*_COLUMNS, *(_END_COLUMNS if include_ended else ()))
+    return [_device(current, now, *values) for values in rows.values_list(*columns)]
 
 
 def revoke(
@@ -230,6 +232,7 @@ def client_of(user_agent: str | None, address: str) -> dict[str, Any]:
 
 def _device(
     current: list[str],
+    now: datetime,
     pk: Any,
     kind: str,
     token_hash: str,
@@ -239,11 +242,11 @@ def _device(
     created_at: datetime,
     last_active_at: datetime | None,
     expires_at: datetime,
-    ends_at: datetime | None,
-    ended_at: datetime | None,
-    end_reason: str,
+    ends_at: datetime | None = None,
+    ended_at: datetime | None = None,
+    end_reason: str = "",
 ) -> Device:
-    if ended_at is None and utc_now() > expires_at:
+    if ended_at is None and now > expires_at:
         ended_at = expires_at
         is_absolute = ends_at is not None and expires_at >= ends_at
         end_reason = "session_absolute_timeout" if is_absolute else "session_timeout"

@@ -19,6 +19,7 @@ from django.contrib.auth.signals import (
 )
 from django.core.signals import request_finished, request_started
 from django.db import models, router
+from django.db.models import Q
 from django.db.models.signals import post_save, pre_delete, pre_save
 from django.forms import CheckboxInput
 from django.http import HttpRequest
@@ -243,7 +244,7 @@ def end_sessions_of_deleted_user(
     if _is_user(instance, using):
         rows = UserSession.objects.primary().filter(user_id=instance.pk)
         # Django's transaction begins here. On SQLite one that has read cannot wait for a writer.
-        rows.forget(rows.change({}), buries=True)
+        rows.forget(rows.change({}, where=Q()), buries=True)
 
 
 def end_sessions_of_claimed_account(user: AbstractBaseUser, **kwargs: Any) -> None:

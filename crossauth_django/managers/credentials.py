@@ -64,9 +64,14 @@ def may_be_renewal(
 def is_new_password(
     user: AbstractBaseUser, update_fields: Collection[str] | None
 ) -> bool:
-    """Say whether a ``save()`` writes what ``set_password()`` was given."""
-    is_given = vars(user).get("_password") is not None
-    return is_given and (update_fields is None or "password" in update_fields)
+    """Say whether a ``save()`` is there to write another password.
+
+    It follows ``set_password()``, or names the field and renews no hash. A save of everything else
+    that happens to write another hash, too, is not told from the many that do not.
+    """
+    if update_fields is None:
+        return vars(user).get("_password") is not None
+    return "password" in update_fields and not may_be_renewal(user, update_fields)
 
 
 def is_outdated(encoded: str) -> bool:

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.db import router, transaction
-from django.db.models import Case, F, Q, Value, When
+from django.db.models import Q
 
 from crossauth_django.eventloop import is_loop_running, off_loop
 from crossauth_django.exceptions import AccountMissingError, InvalidCursorError
 from crossauth_django.managers.credentials import fingerprints
 from crossauth_django.managers.identifiers import is_storable, storable, to_pk
 from crossauth_django.managers.refusals import refusal
-from crossauth_django.managers.sessions import BROWSER, TOKEN
+from crossauth_django.managers.sessions import TOKEN
 
 if TYPE_CHECKING:
     from crossauth_django.protocols import (
@@ -177,19 +177,12 @@ class SessionStorage:
         expires_at: datetime,
         last_active_at: datetime | None = None,
     ) -> SessionRecord | None:
-        """Extend a session that is active at ``updated_at``; None, and unchanged, otherwise.
+        """Extend a token that is active at ``updated_at``; None, and unchanged, otherwise.
 
         One conditional statement: what is being revoked is not revived. Without
-        ``last_active_at`` the stored one stays. No activity extends a browser beyond
-        ``expires_at`` then.
+        ``last_active_at`` the stored one stays. A browser's session is its engine's to extend.
         """
-        ends_at = _sessions().model._meta.get_field("ends_at")
-        is_browser = When(kind=BROWSER, then=Value(expires_at, output_field=ends_at))
-        values = {
-            "updated_at": updated_at,
-            "expires_at": expires_at,
-            "ends_at": Case(is_browser, default=F("ends_at")),
-        }
+        values = {"updated_at": updated_at, "expires_at": expires_at}
         if last_active_at is not None:
             values["last_active_at"] = last_active_at
         is_active = Q(revoked_at=None, expires_at__gte=updated_at)

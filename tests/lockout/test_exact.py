@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -112,14 +111,10 @@ def all_at_once(port: int, guesses: list[tuple[str, str, str]]) -> list[int]:
     return statuses
 
 
-def _database() -> Any:
-    """The table on PostgreSQL where it runs, else on SQLite."""
-    name = "postgres" if "postgres" in settings.DATABASES else "default"
-    mark = pytest.mark.django_db(transaction=True, databases={"default", name})
-    return pytest.param(f"database_{name}", marks=mark)
-
-
-DATABASE = _database()
+# The table on PostgreSQL where it runs, else on SQLite.
+NAME = "postgres" if "postgres" in settings.DATABASES else "default"
+MARK = pytest.mark.django_db(transaction=True, databases={"default", NAME})
+DATABASE = pytest.param(f"database_{NAME}", marks=MARK)
 
 
 @pytest.fixture
@@ -159,10 +154,18 @@ def test_of_64_parallel_guesses_exactly_5_reach_the_hasher(
     assert figures == [5] * ROUNDS
 
 
-def test_who_signs_in_correctly_at_one_moment_is_let_in(users, tmp_path):
-    emptied("redis")
-    with site("redis", tmp_path / "log") as port:
-        for number in range(ROUNDS):
+@pytest.mark.parametrize(
+    ("alias", "rounds"),
+    [
+        ("redis", ROUNDS),
+        pytest.param(f"database_{NAME}", 4, marks=MARK),
+        ("pymemcache", 4),
+    ],
+)
+def test_who_signs_in_correctly_at_one_moment_is_let_in(alias, rounds, users, tmp_path):
+    emptied(alias)
+    with site(alias, tmp_path / "log") as port:
+        for number in range(rounds):
             address = f"203.0.113.{number}"
             office = [(f"user{n}", "right", address) for n in range(16)]
             assert all_at_once(port, office) == [302] * 16

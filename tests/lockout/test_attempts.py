@@ -219,6 +219,16 @@ def test_a_refund_takes_back_one_attempt_and_only_in_its_own_window(guess, clock
     assert counts == [1, 1, 1]
 
 
+def test_a_refund_after_the_address_was_unlocked_takes_the_pairs_alone(guess, clock):
+    first, _ = guess(), guess()
+    lockout.unlock(address="192.0.2.1")
+    clock.shift(1)
+    guess("bob")
+    lockout.give_back(first)
+    counts = [each.count for each in lockout.explain("alice", "192.0.2.1").standings]
+    assert counts == [1, 1, 1]
+
+
 def test_a_refund_after_a_sign_in_takes_nothing_from_others(guess, clock):
     right, in_flight = guess(), guess()
     guess("bob")

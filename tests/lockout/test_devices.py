@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.core.cache import caches
 from django.test import Client
 from redis import Redis
 
@@ -199,11 +200,22 @@ def test_the_async_twin_knows_a_forgotten_device_too(alice, clock):
     assert [attempt.was_forgotten for attempt in (known, stranger)] == [False, True]
 
 
-def test_with_devices_off_no_password_is_kept(alice, settings, on_redis):
+def kept() -> int:
+    with Redis.from_url(os.environ["CROSSAUTH_TEST_REDIS_URL"]) as redis:
+        return redis.dbsize()
+
+
+def test_only_a_saved_password_is_kept_and_with_devices_off_none(
+    alice, settings, on_redis
+):
+    alice.save(update_fields=["email"])
+    assert kept() == 0
+    by_manager(alice)
+    assert kept() == 1
+    caches["redis"].clear()
     settings.CROSSAUTH_DEVICE_COOKIE_AGE = timedelta()
     by_manager(alice)
-    with Redis.from_url(os.environ["CROSSAUTH_TEST_REDIS_URL"]) as redis:
-        assert redis.dbsize() == 0
+    assert kept() == 0
 
 
 def test_a_cache_that_is_down_keeps_nobody_from_a_new_password(alice, settings, caplog):

@@ -42,8 +42,8 @@ def refuse_previous(user_id: Any, *, using: str) -> None:
     users = get_user_model()._base_manager.using(using)
 
     def work() -> None:
-        if lock_user(users.all(), user_id):
-            bury([_mark(user_id)], using=using, kind=PREVIOUS)
+        lock_user(users.all(), user_id)
+        bury([_mark(user_id)], using=using, kind=PREVIOUS)
 
     in_transaction(work, using=using)
 

@@ -12,6 +12,8 @@ from redis import Redis
 
 from crossauth_django import lockout
 from crossauth_django.lockout import Owner, cookie_name, device_of
+from crossauth_django.lockout.subjects import SLOT, owner_key
+from crossauth_django.stores import get_store
 
 OWNER = Owner("1" * 16, "2" * 16)
 
@@ -139,6 +141,16 @@ def test_who_knew_the_old_password_has_no_device_any_more(alice, clock, change):
     clock.shift(3600)
     assert by_form(former[0], "new").status_code == 302
     assert lockout.device_of(former[0].cookies["crossauth_device"].value, "alice")
+
+
+def test_only_a_save_that_brings_a_password_writes_to_the_cache(alice):
+    def written():
+        return get_store().get(owner_key(lockout.owner_of(alice)), slot=SLOT)
+
+    alice.save()
+    assert written() is None
+    by_manager(alice)
+    assert written() is not None
 
 
 def test_a_device_is_a_stranger_until_the_new_password_signs_in_there(alice, clock):

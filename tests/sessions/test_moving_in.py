@@ -193,6 +193,13 @@ def test_saving_a_user_who_has_not_changed_ends_nothing(moved, user, fields):
     assert whoami(moved) == str(user.pk)
 
 
+def test_a_user_who_is_new_has_nothing_to_compare(previous, settings):
+    settings.SESSION_ENGINE = OURS
+    new = make_user("new@example.org", PASSWORD)
+    assert whoami(sign_in(new)) == str(new.pk)
+    assert UserSession.objects.count() == 1
+
+
 def test_the_mark_goes_with_the_setting(moved, user, settings):
     devices.revoke_all(user)
     assert UserSession.objects.count() == 1

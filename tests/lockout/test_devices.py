@@ -172,6 +172,20 @@ def test_a_sign_in_settles_what_was_changed_past_the_models_save(alice, clock):
     assert by_form(browser, "newer").status_code == 302
 
 
+def test_a_renewed_hash_makes_no_stranger(alice, clock, settings):
+    (browser,) = devices_that_knew("right", 1)
+    settings.PASSWORD_HASHERS = [
+        "django.contrib.auth.hashers.MD5PasswordHasher",
+        *settings.PASSWORD_HASHERS,
+    ]
+    (other,) = devices_that_knew("right", 1)
+    alice.refresh_from_db()
+    assert alice.password.startswith("md5$")
+    judged([Client()], 5)
+    assert by_form(browser, "right").status_code == 302
+    assert by_form(other, "right").status_code == 302
+
+
 def test_saving_a_user_makes_no_stranger(alice, clock):
     (browser,) = devices_that_knew("right", 1)
     alice.refresh_from_db()

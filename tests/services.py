@@ -276,6 +276,9 @@ def _start_wanted() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_load_initial_conftests() -> Generator[None, object, object]:
+    # A shell's background job ignores Ctrl-C, and so would all that the tests start and stop by it.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # A wrapper runs before pytest-django imports the settings, which read the URLs.
     _start_wanted()
     return (yield)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib.contenttypes.management import create_contenttypes
 from django.contrib.contenttypes.models import ContentType
 from django.core.cache import caches
@@ -17,6 +19,18 @@ from tests.provider import CLIENT_ID, CLIENT_SECRET, Provider, running_provider
 # Without a folder of examples in the work tree, which several runs at once would share.
 hypothesis_settings.register_profile("crossauth", database=None)
 hypothesis_settings.load_profile("crossauth")
+
+
+SERVED = ("redis", "django_redis_cache", "pymemcache", "pylibmc")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what is about a cache whose server or driver is not installed; never in CI."""
+    for value in (
+        getattr(item, "callspec", None) and item.callspec.params.values() or ()
+    ):
+        if value in SERVED and value not in settings.CACHES and "CI" not in os.environ:
+            pytest.skip(f"nothing runs behind {value}")
 
 
 # In the order of how long they keep a process: what begins last must not be what ends last.

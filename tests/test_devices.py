@@ -74,7 +74,7 @@ def current(client):
 
 
 def test_the_latest_activity_comes_first(user):
-    with time_machine.travel("2026-03-01T12:00Z", tick=False) as clock:
+    with time_machine.travel("2026-03-01T12:00+00:00", tick=False) as clock:
         browsers = []
         for _ in range(3):
             browsers.append(sign_in(user))
@@ -183,7 +183,7 @@ def test_ending_asks_no_replica(user, browser, settings):
 
 def test_the_least_recently_active_gives_way(user, settings):
     settings.CROSSAUTH_MAX_SESSIONS_PER_USER = 2
-    with time_machine.travel("2026-03-01T12:00Z", tick=False) as clock:
+    with time_machine.travel("2026-03-01T12:00+00:00", tick=False) as clock:
         first, second = sign_in(user), sign_in(user)
         clock.shift(timedelta(minutes=2))
         whoami(first)
@@ -313,7 +313,7 @@ def test_tokens_end_like_devices(user, token):
 
 
 def test_tokens_expire(user, token):
-    with time_machine.travel("2036-01-01T00:00Z"):
+    with time_machine.travel("2036-01-01T00:00+00:00"):
         assert whoami(bearer(token)) == ""
     (device,) = devices.list_sessions(user)
     assert device.is_active

@@ -31,7 +31,7 @@ def may(client, path="/secret/"):
 
 
 def test_the_right_password_elevates_for_the_window(browser):
-    with time_machine.travel("2026-03-01T12:00Z", tick=False) as clock:
+    with time_machine.travel("2026-03-01T12:00+00:00", tick=False) as clock:
         browser = sign_in(get_user_model().objects.get())
         assert may(browser) == 403
         assert try_password(browser, PASSWORD) == "True"
@@ -69,7 +69,7 @@ def test_elevation_can_be_dropped(browser):
 
 
 def test_after_three_wrong_passwords_the_session_is_locked_and_the_owner_is_not(user):
-    with time_machine.travel("2026-03-01T12:00Z", tick=False) as clock:
+    with time_machine.travel("2026-03-01T12:00+00:00", tick=False) as clock:
         thief, owner = sign_in(user), sign_in(user)
         assert [try_password(thief, "wrong") for _ in range(3)] == ["False"] * 3
         assert try_password(thief, PASSWORD) == "locked for 900 s"
@@ -108,7 +108,7 @@ def test_another_sign_in_begins_without_elevation(user, browser):
 
 
 def test_wrong_passwords_are_forgotten_after_the_window_and_by_the_right_one(user):
-    with time_machine.travel("2026-03-01T12:00Z", tick=False) as clock:
+    with time_machine.travel("2026-03-01T12:00+00:00", tick=False) as clock:
         browser = sign_in(user)
         try_password(browser, "wrong"), try_password(browser, "wrong")
         clock.shift(timedelta(minutes=5))

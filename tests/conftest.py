@@ -26,9 +26,7 @@ SERVED = ("redis", "django_redis_cache", "pymemcache", "pylibmc")
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what is about a cache whose server or driver is not installed; never in CI."""
-    for value in (
-        getattr(item, "callspec", None) and item.callspec.params.values() or ()
-    ):
+    for value in item.callspec.params.values() if hasattr(item, "callspec") else ():
         if value in SERVED and value not in settings.CACHES and "CI" not in os.environ:
             pytest.skip(f"nothing runs behind {value}")
 

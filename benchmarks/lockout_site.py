@@ -6,9 +6,9 @@ import os
 from datetime import timedelta
 from urllib.parse import urlsplit
 
-import django
-from django.conf import settings
 from django.contrib.auth.hashers import MD5PasswordHasher
+
+from benchmarks.settings import configure_django
 
 GUARD = os.environ["BENCH_GUARD"]
 REDIS = os.environ["BENCH_REDIS"]
@@ -95,7 +95,7 @@ class NoCsrf:
         return self.get_response(request)
 
 
-settings.configure(
+configure_django(
     SECRET_KEY="b" * 50,
     ALLOWED_HOSTS=["*"],
     ROOT_URLCONF=__name__,
@@ -163,7 +163,6 @@ settings.configure(
     LOGGING_CONFIG=None,
     **((AXES if GUARD.startswith("axes") else {}) | OWN.get(GUARD, {})),
 )
-django.setup()
 
 from django.contrib.auth.views import LoginView  # noqa: E402
 from django.http import HttpResponse  # noqa: E402

@@ -186,6 +186,8 @@ def burst(guard, rounds, redis_url):
         ],
         cwd=ROOT,
         env=environment,
+        # A line for each guess, from some.
+        stderr=subprocess.DEVNULL,
     )
     try:
         wait_for(port)

@@ -73,6 +73,18 @@ AXES = {
 }
 
 
+LOADERS = [
+    (
+        "django.template.loaders.locmem.Loader",
+        {
+            "registration/login.html": "{{ form.as_p }}",
+            "account/login.html": "{{ form.as_p }}",
+        },
+    ),
+    "django.template.loaders.app_directories.Loader",
+]
+
+
 class CountingHasher(MD5PasswordHasher):
     algorithm = "counting"
 
@@ -104,6 +116,7 @@ configure_django(
         "django.contrib.auth",
         "django.contrib.contenttypes",
         "django.contrib.messages",
+        "django.contrib.sessions",
         *APPS.get(GUARD, []),
     ],
     MIDDLEWARE=[
@@ -117,7 +130,6 @@ configure_django(
         *BACKENDS.get(GUARD, []),
         "django.contrib.auth.backends.ModelBackend",
     ],
-    SESSION_ENGINE="django.contrib.sessions.backends.signed_cookies",
     PASSWORD_HASHERS=[
         os.environ.get("BENCH_HASHER", "django.contrib.auth.hashers.MD5PasswordHasher")
     ],
@@ -145,16 +157,8 @@ configure_django(
             "APP_DIRS": False,
             "OPTIONS": {
                 "context_processors": ["django.template.context_processors.request"],
-                "loaders": [
-                    (
-                        "django.template.loaders.locmem.Loader",
-                        {
-                            "registration/login.html": "{{ form.as_p }}",
-                            "account/login.html": "{{ form.as_p }}",
-                        },
-                    ),
-                    "django.template.loaders.app_directories.Loader",
-                ],
+                # Cached, as Django does where nobody names loaders.
+                "loaders": [("django.template.loaders.cached.Loader", LOADERS)],
             },
         }
     ],

@@ -37,6 +37,9 @@ logger = logging.getLogger("crossauth_django.lockout")
 # The checkbox of a sign-in form, whichever form it is.
 REMEMBER_FIELD = "remember_me"
 
+# What Django saves of the user at each sign-in, and nothing here has to do with.
+_SIGN_IN = frozenset({"last_login"})
+
 
 def connect() -> None:
     """Connect everything, once."""
@@ -154,7 +157,7 @@ def check_flag_of_changed_user(
     **kwargs: Any,
 ) -> None:
     """Take a project's own "verified" flag away with the address that it was set for."""
-    if raw or not _is_user(instance, using):
+    if raw or update_fields == _SIGN_IN or not _is_user(instance, using):
         return
     fields = {users.verified_flag(type(instance)), instance.get_email_field_name()}
     if update_fields is None or not fields.isdisjoint(update_fields):
@@ -188,7 +191,7 @@ def look_at_user_before_change(
     A renewed hash is no other password. A session that has not moved in has no row that says
     what it began with, so there is one more query while there is a previous engine.
     """
-    if raw or not _is_user(instance, using):
+    if raw or update_fields == _SIGN_IN or not _is_user(instance, using):
         return
     saved = credentials.saved_fingerprints(instance, update_fields)
     is_renewal = credentials.may_be_renewal(instance, update_fields)
@@ -217,7 +220,8 @@ def end_sessions_of_changed_user(
     **kwargs: Any,
 ) -> None:
     """End the others after another password or address, and all of a user who is disabled."""
-    if created or raw or not _is_user(instance, using):
+    is_sign_in = update_fields == _SIGN_IN
+    if created or raw or is_sign_in or not _is_user(instance, using):
         return
     if credentials.is_new_password(instance, update_fields):
         forget_devices_of(instance, using)

@@ -193,9 +193,8 @@ def stored_name(key: str, slot: str = "") -> str:
     """
     if not slot:
         return f"crossauth:{_digest(_bytes(key), 24)}"
-    place = _bytes(slot)
-    whole = len(place).to_bytes(4, "big") + place + _bytes(key)
-    return f"{{{_digest(place, 3)}}}{_digest(whole, 15)}"
+    tag, place = _place(slot)
+    return f"{tag}{_digest(place + _bytes(key), 15)}"
 
 
 def lifetime_ms(ttl: float | None) -> int | None:
@@ -218,6 +217,13 @@ def decide(
         if write.value is not None and write.ttl_ms <= 0:
             raise ValueError("A step writes values with a lifetime.")
     return outcome
+
+
+@functools.lru_cache(maxsize=256)
+def _place(slot: str) -> tuple[str, bytes]:
+    """Return a slot's tag, and what stands before each key of it where that is digested."""
+    place = _bytes(slot)
+    return f"{{{_digest(place, 3)}}}", len(place).to_bytes(4, "big") + place
 
 
 def _digest(data: bytes, size: int) -> str:

@@ -13,6 +13,7 @@ forgotten before any copy is believed (``_settle``), and a copy is never believe
 
 from __future__ import annotations
 
+import base64
 import secrets
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -58,11 +59,15 @@ class Copy(NamedTuple):
     text: str
 
     def dump(self, digest: str) -> str:
-        """Return what is stored, signed: who writes to the cache cannot make sessions up."""
-        body = (
-            f"{self.seen:.3f}|{self.created:.3f}|{self.ends:.3f}|{self.expires:.3f}"
-            f"|{self.version}|{self.text}"
-        )
+        """Return what is stored, signed: who writes to the cache cannot make sessions up.
+
+        Small, because there are many: hexadecimal milliseconds, the later moments as distances.
+        """
+        moments = self.created, self.seen, self.ends, self.expires
+        first, *later = (round(1000 * moment) for moment in moments)
+        distances = [*(each - first for each in later), self.version - 1000 * first]
+        numbers = "|".join(f"{number:x}" for number in (first, *distances))
+        body = f"{numbers}|{self.text}"
         signature = _signature(self.kind, digest, body, settings.SECRET_KEY)
         return f"{self.mark}{signature}|{body}"
 
@@ -79,9 +84,18 @@ class Copy(NamedTuple):
         signature, _bar, body = body.partition("|")
         if kind not in (ROW, VISITOR) or not _is_ours(signature, kind, digest, body):
             return None
-        *times, version, text = body.split("|", 5)
-        seen, created, ends, expires = map(float, times)
-        return cls(kind, nonce, seen, created, ends, expires, int(version), text)
+        *numbers, text = body.split("|", 5)
+        first, seen, ends, expires, version = (int(number, 16) for number in numbers)
+        return cls(
+            kind,
+            nonce,
+            seen=(first + seen) / 1000,
+            created=first / 1000,
+            ends=(first + ends) / 1000,
+            expires=(first + expires) / 1000,
+            version=1000 * first + version,
+            text=text,
+        )
 
 
 def _decide(values: Sequence[str | None], now: int, args: Sequence[str]) -> Outcome:
@@ -273,7 +287,8 @@ def _is_ours(signature: str, kind: str, digest: str, body: str) -> bool:
 
 def _signature(kind: str, digest: str, body: str, key: str | bytes) -> str:
     # 128 bits of it.
-    return crypto.keyed_digest("session", f"{kind}|{digest}|{body}", key=key)[:32]
+    found = crypto.keyed_digest("session", f"{kind}|{digest}|{body}", key=key)[:32]
+    return base64.b64encode(bytes.fromhex(found)).decode("ascii").rstrip("=")
 
 
 def _nonce() -> str:

@@ -63,6 +63,14 @@ class _ExactMixin:
 class ExactCharField(_ExactMixin, _CharField):
     """A ``CharField`` that is case-sensitive on every database."""
 
+    def db_type(self, connection: BaseDatabaseWrapper) -> str | None:
+        # Spelled out: after "varchar" Django's schema editor makes a second index on PostgreSQL,
+        # for LIKE, which nobody asks of a digest and each write would pay for.
+        found: str | None = super().db_type(connection)
+        if found is None or connection.vendor != "postgresql":
+            return found
+        return found.replace("varchar", "character varying", 1)
+
 
 class EmailAddressField(_ExactMixin, _EmailField):
     """An ``EmailField`` that stores and looks up normalised addresses.

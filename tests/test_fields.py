@@ -4,6 +4,7 @@ from datetime import datetime, timezone
 
 import pytest
 from django.conf import settings as project
+from django.db import connections
 
 from crossauth_django.models import UserSession
 
@@ -37,3 +38,12 @@ def test_a_naive_value_is_taken_for_utc(use_tz, settings):
         token_hash="a", expires_at=MOMENTS[1].replace(tzinfo=None)
     )
     assert UserSession.objects.get().expires_at == MOMENTS[1]
+
+
+@pytest.mark.parametrize("alias", list(project.DATABASES))
+def test_a_digest_has_one_index(alias):
+    with connections[alias].schema_editor(collect_sql=True, atomic=False) as editor:
+        editor.create_model(UserSession)
+    text = "\n".join(map(str, editor.collected_sql))
+    # PostgreSQL's second one, for LIKE.
+    assert "pattern_ops" not in text

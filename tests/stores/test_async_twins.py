@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,7 +12,7 @@ from django.db import connections, transaction
 
 from crossauth_django.exceptions import StoreUnavailableError
 from crossauth_django.stores import Store, get_store
-from tests.concurrency import ticks_during
+from tests.concurrency import ticks_during, turns_until
 from tests.stores.conftest import DATABASE_ALIASES
 from tests.stores.servers import hanging
 from tests.stores.steps import COUNT
@@ -43,15 +42,15 @@ def test_the_loop_goes_on_while_an_async_twin_waits_for_a_lock(alias):
     name = running_database(alias)
     for twin in ("set", "delete", "pop", "step"):
         get_store(alias).set("key", "1")
-        with locked_for(0.2, name):
-            ticks, _ = ticks_during(lambda do=TWINS[twin]: do(get_store(alias)))
+        with locked(name) as release:
+            ticks = turns_until(lambda do=TWINS[twin]: do(get_store(alias)), release)
         assert ticks > 2
 
 
 @contextlib.contextmanager
-def locked_for(seconds: float, database: str) -> Iterator[None]:
-    """Lock the rows of the cache's table in another connection, so long."""
-    is_locked = threading.Event()
+def locked(database: str) -> Iterator[Callable[[], object]]:
+    """Lock the rows of the cache's table in another connection, until told, or for two seconds."""
+    is_locked, is_released = threading.Event(), threading.Event()
 
     def hold() -> None:
         with transaction.atomic(using=database):
@@ -59,11 +58,11 @@ def locked_for(seconds: float, database: str) -> Iterator[None]:
             with connections[database].cursor() as cursor:
                 cursor.execute(f"UPDATE {table} SET expires = expires")
             is_locked.set()
-            time.sleep(seconds)
+            is_released.wait(2)
         connections.close_all()
 
     holder = threading.Thread(target=hold)
     holder.start()
     assert is_locked.wait(30)
-    yield
+    yield is_released.set
     holder.join()

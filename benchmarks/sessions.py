@@ -1,4 +1,4 @@
-"""What a session costs: ours beside Django's engines, django-user-sessions and allauth.
+"""What a session costs: ours beside Django's engines, django-user-sessions, qsessions and allauth.
 
 ``python -m benchmarks.sessions [--rounds 60] [--memory 20000] [--postgres]``, with the packages of
 the ``bench`` extra. Starts a Redis of its own, and PostgreSQL when asked; the table is a SQLite file
@@ -35,6 +35,11 @@ CONTENDERS: dict[str, dict[str, Any]] = {
         "engine": "user_sessions.backends.db",
         "session_middleware": "user_sessions.middleware.SessionMiddleware",
         "apps": ["user_sessions"],
+    },
+    "qsessions": {
+        "engine": "qsessions.backends.db",
+        "session_middleware": "qsessions.middleware.SessionMiddleware",
+        "apps": ["qsessions"],
     },
     "allauth": {
         "engine": f"{BACKENDS}.cached_db",
@@ -82,7 +87,9 @@ def compare(options: argparse.Namespace) -> int:
         for name, worker in workers.items():
             best = min(rounds[name])
             ours = best / base if name == "crossauth_django" else ours
-            print(f"{name:>18} {1000 * best:7.3f} {best / base:6.2f}", end="")
+            print(
+                f"{name:>18} {1000 * best:7.3f} {best / base:6.2f}", end="", flush=True
+            )
             cost = worker.ask("cost")
             print(f" {cost['sql']:4} {cost['redis']:6}", end="")
             for step in ("list", "end"):
@@ -254,7 +261,15 @@ class Bench:
 
     def end(self) -> dict[str, Any] | None:
         ender = getattr(self, f"end_{self.name.replace('-', '_')}", None)
-        return None if ender is None else self.timed(ender, None)
+        if ender is None:
+            return None
+        found = [self.timed(ender, None)]
+        # The best of a few here, too, each time of as many sessions.
+        while self.name != "allauth" and len(found) < 4:
+            for _ in range(SESSIONS - 1):
+                self.new_session()
+            found.append(self.timed(ender, None))
+        return min(found, key=lambda each: each["ms"])
 
     def memory(self, count: str) -> float:
         """Bytes of Redis a signed-in session."""
@@ -284,6 +299,8 @@ class Bench:
 
     def end_user_sessions(self) -> None:
         self.user.session_set.exclude(session_key=self.key).delete()
+
+    list_qsessions, end_qsessions = list_user_sessions, end_user_sessions
 
     def list_allauth(self) -> int:
         from allauth.usersessions.models import UserSession
@@ -322,7 +339,7 @@ class Bench:
         request.method = "GET"
         store = import_module(settings.SESSION_ENGINE).SessionStore
         key = None if is_new else self.key
-        if self.name == "user-sessions":
+        if self.name in ("user-sessions", "qsessions"):
             request.session = store(ip="127.0.0.1", user_agent="bench", session_key=key)
         else:
             request.session = store(key)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 from django.db import close_old_connections
 from django.views.decorators.debug import sensitive_variables
+
+from crossauth_django.forks import at_fork
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -87,7 +88,7 @@ def _forget_threads() -> None:
 
 
 # Threads do not live on in a forked worker (gunicorn --preload); its first call makes new ones.
-os.register_at_fork(after_in_child=_forget_threads)
+at_fork(after_in_child=_forget_threads)
 
 
 def _with_fresh_connections(call: Callable[[], R]) -> R:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,6 +14,7 @@ from django.db import connections, router
 from django.utils.module_loading import import_string
 
 from crossauth_django.conf import conf
+from crossauth_django.forks import at_fork
 from crossauth_django.stores.base import Outcome, Reply, Step, Store, Write
 
 __all__ = [
@@ -50,7 +50,7 @@ def _new_lock() -> None:
 
 # What another thread held at the moment of a fork stays held in the child for ever. The
 # stores themselves live on: they know what a fork has to leave alone.
-os.register_at_fork(after_in_child=_new_lock)
+at_fork(after_in_child=_new_lock)
 
 
 def get_store(alias: str | None = None) -> Store:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
 from crossauth_django.exceptions import StoreBusyError, StoreUnavailableError
+from crossauth_django.forks import at_fork
 from crossauth_django.stores import Reply, Step, Store, get_store
 
 # How long one failure speaks for the next callers of this process.
@@ -24,7 +24,7 @@ def _forget() -> None:
     _silent_until.clear()
 
 
-os.register_at_fork(after_in_child=_forget)
+at_fork(after_in_child=_forget)
 
 
 def step(

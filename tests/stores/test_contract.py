@@ -105,10 +105,16 @@ def test_lifetimes_are_kept_below_a_second(store, key, wait):
     assert store.get(key) is None
 
 
-def test_nothing_expires_early(store, key, wait):
-    store.set(key, "value", 2.5)
-    wait(0.4)
-    assert store.get(key) == "value"
+def test_nothing_expires_early(store, key):
+    # On the real clock: some servers count in whole seconds, and drop what is due in the next.
+    for _ in range(3):
+        begun = time.monotonic()
+        store.set(key, "value", 1.9)
+        time.sleep(1.7)
+        found = store.get(key)
+        if found is not None or time.monotonic() - begun < 1.9:
+            break
+    assert found == "value"
 
 
 def test_a_new_lifetime_replaces_the_old_one(store, key, wait):

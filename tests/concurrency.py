@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from multiprocessing.connection import Connection
 from typing import Any
@@ -17,18 +18,21 @@ from django.core.cache import caches
 from django.db import connections
 
 
-def run_together(threads: int, function: Callable[[], Any]) -> list[Any]:
+def run_together(
+    threads: int, function: Callable[[], Any], *, seconds: float = 120
+) -> list[Any]:
     """Call ``function`` in ``threads`` threads at the same moment; return what each returned.
 
     An exception is returned in the place of a result. Each thread closes its database
-    connections and caches.
+    connections and caches. Raise ``TimeoutError`` when one has not ended after ``seconds``: its
+    None would look like a result.
     """
     barrier = threading.Barrier(threads)
     results: list[Any] = [None] * threads
 
     def work(position: int) -> None:
-        barrier.wait(60)
         try:
+            barrier.wait(60)
             results[position] = function()
         except Exception as error:  # noqa: BLE001  (handed to the test)
             results[position] = error
@@ -39,8 +43,11 @@ def run_together(threads: int, function: Callable[[], Any]) -> list[Any]:
     workers = [threading.Thread(target=work, args=(n,)) for n in range(threads)]
     for worker in workers:
         worker.start()
+    deadline = time.monotonic() + seconds
     for worker in workers:
-        worker.join(120)
+        worker.join(max(0, deadline - time.monotonic()))
+    if any(worker.is_alive() for worker in workers):
+        raise TimeoutError("a thread does not end")
     return results
 
 

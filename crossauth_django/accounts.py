@@ -157,7 +157,13 @@ def list_accounts(user: Any) -> list[SocialAccount]:
 
 
 def mark_email_verified(user: Any) -> None:
-    """Record that the address that ``user`` has now was verified, for any user model."""
+    """Record that the address that ``user`` has now was verified, for any user model.
+
+    Without an address nothing is recorded, and nothing is said.
+    """
+    email = users.email_of(user)
+    if email is None:
+        return
     using = _alias()
     # Read before the transaction, which has to begin with a write on SQLite.
     was_verified = users.is_email_verified(user)
@@ -165,7 +171,7 @@ def mark_email_verified(user: Any) -> None:
     def work() -> None:
         users.record_verified_email(user, using=using)
         if not was_verified:
-            _send(signals.email_verified, user, using, email=users.email_of(user))
+            _send(signals.email_verified, user, using, email=email)
 
     in_transaction(work, using=using)
 

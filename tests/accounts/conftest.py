@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
 from django.contrib.auth import get_user_model
+from django.test import TestCase
 
 from crossauth_django.managers import AccountsManager
 from crossauth_django.storage import AccountsStorage
@@ -117,3 +119,19 @@ def has_username() -> bool:
 def has_unique_address() -> bool:
     model: Any = get_user_model()
     return bool(model._meta.get_field(model.get_email_field_name()).unique)
+
+
+@contextmanager
+def sent(signal: Any) -> Iterator[list[dict[str, Any]]]:
+    """Collect what the signal says."""
+    calls: list[dict[str, Any]] = []
+
+    def receive(**arguments: Any) -> None:
+        calls.append(arguments)
+
+    signal.connect(receive)
+    try:
+        with TestCase.captureOnCommitCallbacks(execute=True):
+            yield calls
+    finally:
+        signal.disconnect(receive)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import transaction
-from django.test import TestCase
 
 from crossauth_django import accounts, signals
 from crossauth_django.exceptions import (
@@ -20,7 +18,7 @@ from crossauth_django.exceptions import (
 )
 from crossauth_django.models import SocialAccount
 from crossauth_django.storage import AccountsStorage
-from tests.accounts.conftest import identity, make_user, set_email
+from tests.accounts.conftest import identity, make_user, sent, set_email
 
 pytestmark = pytest.mark.django_db
 
@@ -47,22 +45,6 @@ def is_verified(user: Any) -> bool:
     view = AccountsStorage().find_user_by_email("ada@example.org")
     assert view is not None
     return view.email_verified
-
-
-@contextmanager
-def sent(signal: Any) -> Any:
-    """Collect what the signal says."""
-    calls: list[dict[str, Any]] = []
-
-    def receive(**arguments: Any) -> None:
-        calls.append(arguments)
-
-    signal.connect(receive)
-    try:
-        with TestCase.captureOnCommitCallbacks(execute=True):
-            yield calls
-    finally:
-        signal.disconnect(receive)
 
 
 def test_new_identity_makes_a_user():

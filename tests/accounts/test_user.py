@@ -8,11 +8,11 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import make_password
 
-from crossauth_django import accounts
+from crossauth_django import accounts, signals
 from crossauth_django.fields import normalize_email
 from crossauth_django.models import SocialAccount
 from crossauth_django.storage import AccountsStorage
-from tests.accounts.conftest import identity, make_user, set_email, user_create
+from tests.accounts.conftest import identity, make_user, sent, set_email, user_create
 
 pytestmark = pytest.mark.django_db
 
@@ -184,7 +184,9 @@ def test_other_case_is_the_same_address(storage):
 
 def test_nothing_is_verified_without_an_address(storage):
     user = make_user("")
-    accounts.mark_email_verified(user)
+    with sent(signals.email_verified) as calls:
+        accounts.mark_email_verified(user)
+    assert calls == []
     assert storage.find_user_by_id(user.pk).email_verified is False
 
 

@@ -133,6 +133,7 @@ def unlink(user: Any, account_id: Any) -> DisconnectResult:
     Return ``"disconnected"``, ``"not_found"`` (also for another user's) or
     ``"last_login_method"``; see ``AccountsStorage.disconnect_social_account``.
     """
+    user = users.itself(user)
     storage = AccountsStorage()
     account = storage.find_social_account_by_id(account_id)
     if account is None:
@@ -161,6 +162,7 @@ def mark_email_verified(user: Any) -> None:
 
     Without an address nothing is recorded, and nothing is said.
     """
+    user = users.itself(user)
     email = users.email_of(user)
     if email is None:
         return

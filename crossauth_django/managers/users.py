@@ -20,6 +20,15 @@ _RECORD = "crossauth_verified_email"
 _BCRYPT = re.compile(r"bcrypt\$(\$2[abxy]?\$\d\d\$[./A-Za-z0-9]{53})")
 
 
+def itself(user: Any) -> Any:
+    """Return the user whom ``request.user`` stands for; any other user as it is.
+
+    A ``SimpleLazyObject`` has a class and a ``__dict__`` of its own.
+    """
+    # A method is bound to whom it is about.
+    return user.get_username.__self__
+
+
 def email_field(model: Any) -> Any:
     """Return the model's field for the address, whatever its name."""
     return model._meta.get_field(model.get_email_field_name())

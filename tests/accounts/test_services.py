@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import transaction
+from django.utils.functional import SimpleLazyObject
 
 from crossauth_django import accounts, signals
 from crossauth_django.exceptions import (
@@ -233,6 +234,16 @@ def test_unlinking_follows_the_last_way_in_rule():
         assert accounts.unlink(make_user("b@example.org"), second.pk) == "not_found"
     said = [(call["provider"], call["provider_user_id"]) for call in calls]
     assert said == [("acme", "1")]
+
+
+def test_unlinking_says_so_of_the_user_of_a_request():
+    user = make_user()
+    link(user)
+    account = link(user, provider_user_id="2")
+    with sent(signals.account_unlinked) as calls:
+        accounts.unlink(SimpleLazyObject(lambda: user), account.pk)
+    said = [(call["sender"], call["user"]) for call in calls]
+    assert said == [(get_user_model(), user)]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import make_password
+from django.utils.functional import SimpleLazyObject
 
 from crossauth_django import accounts, signals
 from crossauth_django.fields import normalize_email
@@ -142,6 +143,20 @@ def test_marked_address_is_verified(storage):
     user = make_user()
     accounts.mark_email_verified(user)
     assert storage.find_user_by_id(user.pk).email_verified is True
+
+
+def test_user_of_a_request_is_verified_too(storage):
+    user = make_user()
+    with sent(signals.email_verified) as calls:
+        accounts.mark_email_verified(SimpleLazyObject(lambda: user))
+    assert [call["sender"] for call in calls] == [get_user_model()]
+    assert storage.find_user_by_id(user.pk).email_verified is True
+
+
+def test_user_loaded_without_its_columns_is_verified_too(storage):
+    pk = make_user().pk
+    accounts.mark_email_verified(get_user_model().objects.only("pk").get(pk=pk))
+    assert storage.find_user_by_id(pk).email_verified is True
 
 
 def test_marking_twice_is_fine(storage):

@@ -19,6 +19,7 @@ from crossauth_django.managers.refusals import refusal
 from crossauth_django.managers.transactions import lock_address
 from crossauth_django.managers.users import (
     email_field,
+    email_of,
     record_verified_email,
     username_field,
 )
@@ -31,10 +32,11 @@ def create(
     email_verified: bool,
     make: Callable[[], AbstractBaseUser],
 ) -> AbstractBaseUser:
-    """Call ``make`` when the address is free, and return the saved user.
+    """Call ``make`` when the normalised address is free, and return the saved user.
 
     Raise ``AccountNotLinkedError`` when somebody has the address, also when they got it at the
-    same moment. Other integrity errors propagate.
+    same moment. Other integrity errors propagate. ``email_verified`` is about ``email``: when
+    ``make`` gives the user another address, nobody has proved that one.
     """
     using = users.db
     if email:
@@ -50,7 +52,7 @@ def create(
                 AccountNotLinkedError, "the address was taken at this moment"
             ) from error
         raise
-    if email_verified:
+    if email_verified and normalize_email(email_of(user) or "") == email:
         record_verified_email(user, using=using)
     return user
 

@@ -83,10 +83,8 @@ def is_email_verified(user: AbstractBaseUser) -> bool:
 
 
 def record_verified_email(user: AbstractBaseUser, *, using: str) -> None:
-    """Remember that the address that ``user`` has in memory was verified."""
-    email = email_of(user)
-    if email is None:
-        return
+    """Remember that the address that ``user`` has in memory was verified; there must be one."""
+    email = email_of(user) or ""
     users = type(user)._default_manager.using(using).filter(pk=user.pk)
     if column := _verified_email_column(user):
         users.update(**{column: email})

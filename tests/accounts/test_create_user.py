@@ -35,6 +35,10 @@ def make_in_project(*, email: str, user_info: Any, extra_fields: Any) -> Any:
     return user
 
 
+def make_with_another_address(*, email: str, user_info: Any, extra_fields: Any) -> Any:
+    return make_user(user_info["email"])
+
+
 def fail_in_project(*, email: str, user_info: Any, extra_fields: Any) -> Any:
     make_user(email)
     raise IntegrityError("unrelated")
@@ -125,6 +129,20 @@ def test_projects_own_factory_makes_the_user(storage, settings):
     native = getattr(user, "native", user)
     assert native.made_with == ({"sub": "1"}, {"plan": "free"})
     assert user.email_verified is True
+
+
+@pytest.mark.parametrize(
+    ("written", "verified"), [("Ada@Example.org", True), ("eve@example.org", False)]
+)
+def test_address_that_the_factory_chose_is_verified_only_when_it_is_the_proved_one(
+    storage, settings, written, verified
+):
+    settings.CROSSAUTH_CREATE_USER = f"{__name__}.make_with_another_address"
+    user = storage.create_user(
+        user_info={"email": written}, email="ada@example.org", email_verified=True
+    )
+    assert user.email_verified is verified
+    assert storage.find_user_by_id(user.id).email_verified is verified
 
 
 def test_projects_own_factory_is_not_asked_for_a_taken_address(storage, settings):

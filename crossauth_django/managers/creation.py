@@ -24,6 +24,9 @@ from crossauth_django.managers.users import (
     username_field,
 )
 
+# The second name is random, and so is the third; what refuses them all is not about the name.
+_ATTEMPTS = 3
+
 
 def create(
     users: models.QuerySet[Any],
@@ -105,28 +108,32 @@ def make_plainly(
 def _save_under_a_free_name(
     user: AbstractBaseUser, field: Any, email: str | None, *, using: str
 ) -> None:
-    others = type(user)._base_manager.using(using)
+    # Nobody looks whether a name is taken: a constraint may compare otherwise, by Lower() or a
+    # collation, and above READ COMMITTED a look does not see who took it just now.
     names = _usernames(email, field.max_length)
+    attempts_left = _ATTEMPTS
     while True:
-        name = user.normalize_username(next(names))
-        setattr(user, field.attname, name)
+        setattr(user, field.attname, user.normalize_username(next(names)))
+        attempts_left -= 1
         try:
             with transaction.atomic(using=using):
                 user.save(using=using, force_insert=True)
         except IntegrityError:
-            if not others.filter(**{field.name: name}).exists():
+            if not attempts_left:
                 raise
         else:
             return
 
 
-def _usernames(email: str | None, max_length: int) -> Iterator[str]:
+def _usernames(email: str | None, max_length: int | None) -> Iterator[str]:
     # An "@" would let a username look like another user's address.
     local = re.sub(r"[^\w.+-]", "", (email or "").partition("@")[0]) or "user"
+    # None: a TextField's.
+    length = max_length or len(local) + 9
     if email:
-        yield local[:max_length]
+        yield local[:length]
     while True:
-        yield f"{local[: max_length - 9]}-{secrets.token_hex(4)}"
+        yield f"{local[: length - 9]}-{secrets.token_hex(4)}"
 
 
 def _refuse_unknown(

@@ -49,7 +49,7 @@ def make_user(
     model: Any = get_user_model()
     user = model(**{model.get_email_field_name(): email}, **fields)
     if model.get_email_field_name() != model.USERNAME_FIELD:
-        user.username = f"user{next(_numbers)}"
+        user.username = fields.get("username", f"user{next(_numbers)}")
     user.set_password(password)
     user.save()
     return user

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 
 from crossauth_django.exceptions import (
     AccountLinkedError,
@@ -92,6 +92,29 @@ def test_username_fits_and_is_not_an_address(storage):
     username = model.objects.get(pk=user.id).username
     assert len(username) <= 150
     assert "@" not in username
+
+
+@only_where(has_username() and connection.vendor != "mysql")
+def test_username_that_only_a_constraint_finds_taken_is_made_unique(storage):
+    # What UniqueConstraint(Lower("username")) makes; MariaDB has no such index.
+    model: Any = get_user_model()
+    with connection.cursor() as cursor:
+        table = connection.ops.quote_name(model._meta.db_table)
+        cursor.execute(f"CREATE UNIQUE INDEX names ON {table} (lower(username))")
+    make_user("other@example.org", username="Ada")
+    user = storage.create_user(**user_create("ada@example.org"))
+    assert model.objects.get(pk=user.id).username.startswith("ada-")
+
+
+@only_where(has_username())
+def test_usernames_without_a_longest_length_are_made_unique(storage, monkeypatch):
+    model: Any = get_user_model()
+    # As of a TextField.
+    monkeypatch.setattr(model._meta.get_field("username"), "max_length", None)
+    users = [storage.create_user(**user_create(f"ada@{host}.example")) for host in "ab"]
+    names = [model.objects.get(pk=user.id).username for user in users]
+    assert names[0] == "ada"
+    assert names[1].startswith("ada-")
 
 
 @only_where(has_username())

@@ -16,6 +16,9 @@ from crossauth_django.managers.tables import rows
 if TYPE_CHECKING:
     from crossauth_django.protocols import SocialAccount, SocialAccountCreate
 
+# The constraint's name, which PostgreSQL and MySQL say when it is in the way.
+_ONE_OWNER = "crossauth_identity_has_one_owner"
+
 
 def attach(data: SocialAccountCreate, *, using: str) -> Any:
     """Insert the identity for ``data["user_id"]``, inside the caller's transaction.
@@ -31,10 +34,15 @@ def attach(data: SocialAccountCreate, *, using: str) -> Any:
             with transaction.atomic(using=using):
                 account: SocialAccount = found.create(**values)
                 return account
-        except IntegrityError:
+        except IntegrityError as error:
             existing = only(found.all())
             if existing is None:
-                raise
+                if _ONE_OWNER not in str(error):
+                    raise
+                # Above READ COMMITTED this transaction does not see who came just now.
+                raise refusal(
+                    AccountLinkedError, "the identity was taken at this moment"
+                ) from error
     if existing.user_id != data["user_id"]:
         raise refusal(AccountLinkedError, "the identity has another owner")
     if data["is_login_method"] and not existing.is_login_method:

@@ -158,6 +158,25 @@ def test_identity_taken_while_the_account_is_joined_is_the_takers():
     assert ada.check_password("secret")
 
 
+@only_where(connection.vendor == "postgresql")
+def test_identity_taken_behind_an_older_snapshot_is_the_takers(monkeypatch):
+    from psycopg import IsolationLevel
+
+    def taken() -> None:
+        run_together(1, lambda: connect(taker))
+
+    def sign_in_meanwhile() -> accounts.SignedIn:
+        with watching("INSERT", SOCIAL, before=taken):
+            return sign_in()
+
+    taker = make_user("taker@example.org")
+    # New connections have it: those of the threads.
+    level = IsolationLevel.REPEATABLE_READ
+    monkeypatch.setitem(connection.settings_dict["OPTIONS"], "isolation_level", level)
+    (signed_in,) = run_together(1, sign_in_meanwhile)
+    assert (signed_in.user, signed_in.created) == (taker, False)
+
+
 # On SQLite nobody else writes in the middle of a transaction that has written.
 @only_where(has_unique_address() and connection.vendor != "sqlite")
 def test_address_taken_by_other_code_at_the_same_moment_is_taken():

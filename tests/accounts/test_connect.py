@@ -264,7 +264,7 @@ def test_update_of_a_missing_row_is_a_value_error(storage, account_id):
     assert isinstance(caught.value, AccountMissingError)
 
 
-def test_failed_promotion_rolls_the_credentials_back(storage, keep_tokens, settings):
+def test_promotion_that_cannot_be_stored_writes_nothing(storage, keep_tokens):
     account = connect(storage, make_user(), access_token="first", is_login_method=False)
     with pytest.raises(ValueError, match="characters of text"):
         storage.update_social_account(

@@ -16,6 +16,7 @@ from crossauth_django.managers.transactions import in_transaction
 from crossauth_django.models import SocialAccount
 from crossauth_django.storage import AccountsStorage
 from tests.accounts.conftest import (
+    credentials,
     has_unique_address,
     identity,
     make_user,
@@ -189,6 +190,21 @@ def test_address_taken_by_other_code_at_the_same_moment_is_taken():
     ):
         AccountsStorage().create_user(**user_create())
     assert get_user_model().objects.count() == 1
+
+
+def test_failed_promotion_rolls_the_credentials_back(storage, keep_tokens):
+    values = identity(access_token="first", is_login_method=False)
+    account = storage.create_social_account(user_id=make_user().pk, **values)
+    # The row is read again after it was written.
+    with (
+        pytest.raises(OperationalError, match="no disk"),
+        watching("SELECT", SOCIAL, before=fail(OperationalError("no disk"))),
+    ):
+        storage.update_social_account(
+            account.id, **credentials(access_token="second"), enable_login=True
+        )
+    found = storage.find_social_account_by_id(account.id)
+    assert (found.access_token, found.is_login_method) == ("first", False)
 
 
 def test_deadlock_of_a_sign_up_is_tried_again():

@@ -41,7 +41,7 @@ class Conf:
 
     @property
     def CROSSAUTH_USER_FIELDS(self) -> Mapping[str, str]:
-        """Maps ``"email_verified"`` to a field of your user model. Default: ``{}``."""
+        """Maps ``"email_verified"`` to a ``BooleanField`` of your user model. Default: ``{}``."""
         return _read("CROSSAUTH_USER_FIELDS", {})
 
     @property

@@ -12,7 +12,7 @@ E007 installation  the authentication backend for providers is missing
 E008 installation  a dotted path in MIDDLEWARE or AUTHENTICATION_BACKENDS cannot be imported
 E009 settings      a setting has the wrong type or an impossible value
 E010 settings      a CROSSAUTH_ name that is no setting
-E011 settings      CROSSAUTH_USER_FIELDS names a field that the user model lacks
+E011 settings      the field for email_verified is no BooleanField of the user model
 E012 settings      CROSSAUTH_CREATE_USER cannot be imported
 E013 settings      CROSSAUTH_ENCRYPTION_KEYS are missing, malformed or SECRET_KEY
 E014 settings      CROSSAUTH_PROVIDERS is incomplete

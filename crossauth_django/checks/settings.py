@@ -15,11 +15,13 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core import checks
-from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured
 
 from crossauth_django.checks.paths import load
 from crossauth_django.checks.types import described, fault
 from crossauth_django.conf import Conf, conf
+from crossauth_django.managers import AccountsManager
+from crossauth_django.managers.users import is_flag
 
 _PREFIX = "CROSSAUTH_"
 # What a user model may already have a field for.
@@ -57,18 +59,31 @@ def check_names(**kwargs: Any) -> list[checks.CheckMessage]:
 
 
 def check_user_fields(**kwargs: Any) -> list[checks.CheckMessage]:
-    """E011: what is mapped must exist, or every sign-in fails at the first query."""
+    """E011: a field that is no flag cannot say whether an address is verified."""
     if fault("CROSSAUTH_USER_FIELDS"):
         return []
-    return [
-        checks.Error(
+    user, flag = settings.AUTH_USER_MODEL, _MAPPABLE[0]
+    faults = [
+        (
             f"CROSSAUTH_USER_FIELDS maps {name!r} to {field!r}: {wrong}.",
-            hint=f"Write CROSSAUTH_USER_FIELDS = {{{_MAPPABLE[0]!r}: '<a BooleanField of "
-            f"{settings.AUTH_USER_MODEL}>'}}.",
-            id="crossauth_django.E011",
+            f"Write CROSSAUTH_USER_FIELDS = {{{flag!r}: '<a BooleanField of {user}>'}}, or leave "
+            "it out: which address was verified is then kept beside the user.",
         )
         for name, field in conf.CROSSAUTH_USER_FIELDS.items()
         if (wrong := _unmappable(name, field))
+    ]
+    if _is_misread(flag):
+        faults += [
+            (
+                f"{user}.{flag} is no BooleanField, and cross-auth would take what stands there "
+                "for the answer whether the address is verified.",
+                f"Rename the field, or take AccountsManager() off {user} and use "
+                "crossauth_django.storage.AccountsStorage().",
+            )
+        ]
+    return [
+        checks.Error(message, hint=hint, id="crossauth_django.E011")
+        for message, hint in faults
     ]
 
 
@@ -155,13 +170,29 @@ def _rename(name: str) -> str:
 def _unmappable(name: str, field: str) -> str | None:
     if name not in _MAPPABLE:
         return f"only {', '.join(map(repr, _MAPPABLE))} can be mapped"
+    model = _user_model()
+    if model is None or is_flag(model, field):
+        return None
+    return f"{settings.AUTH_USER_MODEL} has no BooleanField of that name"
+
+
+def _is_misread(name: str) -> bool:
+    """Say whether users are handed to cross-auth themselves, with a field that is no flag."""
+    model = _user_model()
+    if model is None or is_flag(model, name):
+        return False
+    fields = {field.name for field in model._meta.get_fields()}
+    managers = model._meta.managers
+    is_ours = any(isinstance(manager, AccountsManager) for manager in managers)
+    return is_ours and name in fields
+
+
+def _user_model() -> Any:
+    """None where Django's own checks have to speak about AUTH_USER_MODEL."""
     try:
-        get_user_model()._meta.get_field(field)
-    except FieldDoesNotExist:
-        return f"{settings.AUTH_USER_MODEL} has no such field"
+        return get_user_model()
     except ImproperlyConfigured:
-        return None  # Django's own checks speak about AUTH_USER_MODEL
-    return None
+        return None
 
 
 def _unusable(key: str) -> str | None:

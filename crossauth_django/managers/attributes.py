@@ -91,7 +91,9 @@ def complete(model: Any) -> None:
         model.hashed_password = Attribute(users.hashed_password)
     if not hasattr(model, "email_verified"):
         model.email_verified = Attribute(users.is_email_verified)
-    elif type(model.email_verified) is DeferredAttribute:
+    elif type(model.email_verified) is DeferredAttribute and users.is_flag(
+        model, "email_verified"
+    ):
         model.email_verified = VerifiedFlag(model.email_verified.field)
     if not isinstance(
         inspect.getattr_static(model, "has_usable_password"), HasUsablePassword

@@ -97,15 +97,20 @@ def record_verified_email(user: AbstractBaseUser, *, using: str) -> None:
 
 
 def verified_flag(model: type[models.Model]) -> str | None:
-    """Return the name of the model's own boolean field, mapped or called ``email_verified``."""
-    mapped = conf.CROSSAUTH_USER_FIELDS.get("email_verified")
-    if mapped is not None:
-        return mapped
+    """Return the name of the model's own boolean field, mapped or called ``email_verified``.
+
+    None where the field is no ``BooleanField``: nobody knows what it says.
+    """
+    name = conf.CROSSAUTH_USER_FIELDS.get("email_verified", "email_verified")
+    return name if is_flag(model, name) else None
+
+
+def is_flag(model: type[models.Model], name: str) -> bool:
+    """Say whether ``name`` is a ``BooleanField`` of the model, which can be set and asked for."""
     try:
-        model._meta.get_field("email_verified")
+        return isinstance(model._meta.get_field(name), models.BooleanField)
     except FieldDoesNotExist:
-        return None
-    return "email_verified"
+        return False
 
 
 def has_record(model: type[models.Model]) -> bool:

@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import models
 from django.test.utils import isolate_apps
+from django.utils import timezone
 
 from crossauth_django import accounts
+from crossauth_django.managers import AccountsManager
 from crossauth_django.managers.users import verified_flag
 from crossauth_django.storage import AccountsStorage
 from tests.accounts.conftest import make_user, only_where, set_email, user_create
@@ -60,8 +63,44 @@ def test_field_of_that_very_name_needs_no_setting(settings):
         class Meta:
             app_label = "crossauth_django"
 
+    class Dated(models.Model):  # noqa: DJ008
+        email_verified = models.DateTimeField(null=True)
+
+        class Meta:
+            app_label = "crossauth_django"
+
     assert verified_flag(Flagged) == "email_verified"
     assert verified_flag(Plain) is None
+    assert verified_flag(Dated) is None
+
+
+@isolate_apps("crossauth_django")
+def test_field_of_that_name_that_is_no_flag_keeps_its_value():
+    class Dated(AbstractBaseUser):
+        email_verified = models.DateTimeField(null=True)
+        objects = AccountsManager()
+
+        class Meta:
+            app_label = "crossauth_django"
+
+    now = timezone.now()
+    assert Dated(email_verified=now).email_verified == now
+
+
+@pytest.mark.parametrize("name", ["last_login", "no_such_field"])
+def test_field_that_is_no_flag_is_left_alone_and_the_address_is_remembered(
+    storage, settings, name
+):
+    settings.CROSSAUTH_USER_FIELDS = {"email_verified": name}
+    now = timezone.now()
+    user = make_user(last_login=now)
+    assert not storage.find_user_by_id(user.pk).email_verified
+    accounts.mark_email_verified(user)
+    user.save()
+    assert storage.find_user_by_id(user.pk).email_verified is True
+    assert row_of(user).get().last_login == now
+    set_email(user, "eve@example.org")
+    assert storage.find_user_by_id(user.pk).email_verified is False
 
 
 @where_flagged

@@ -7,11 +7,16 @@ from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.core import checks
+from django.db import models
 from django.test import override_settings
+from django.test.utils import isolate_apps
 
+from crossauth_django.checks.settings import check_user_fields
 from crossauth_django.checks.types import described
 from crossauth_django.conf import Conf
+from crossauth_django.managers import AccountsManager
 
 NAMES = [name for name in vars(Conf) if name.startswith("CROSSAUTH_")]
 OWN = [f"crossauth_django.E{number:03}" for number in range(9, 15)]
@@ -145,7 +150,12 @@ def test_an_unknown_name_like_no_other_is_to_be_removed(settings):
 
 
 @pytest.mark.parametrize(
-    "fields", [{"email_verified": "nothing"}, {"mail_verified": "is_staff"}]
+    "fields",
+    [
+        {"email_verified": "nothing"},
+        {"email_verified": "last_login"},
+        {"mail_verified": "is_staff"},
+    ],
 )
 def test_a_field_that_cannot_be_mapped_is_an_error(settings, fields):
     settings.CROSSAUTH_USER_FIELDS = fields
@@ -157,11 +167,35 @@ def test_a_field_of_the_user_model_can_be_mapped(settings):
     assert found() == []
 
 
+def users_as_the_library_sees_them(name: str) -> Any:
+    """A user model with our manager and a field of this name that is no flag."""
+
+    class Dated(AbstractBaseUser):
+        objects = AccountsManager()
+
+        class Meta:
+            app_label = "crossauth_django"
+
+    models.DateTimeField(null=True).contribute_to_class(Dated, name)
+    return Dated
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("email_verified", ["E011"]), ("confirmed_at", [])]
+)
+@isolate_apps("crossauth_django")
+def test_a_field_that_the_library_would_misread_is_an_error(
+    settings, monkeypatch, name, expected
+):
+    settings.CROSSAUTH_USER_FIELDS = {}
+    model = users_as_the_library_sees_them(name)
+    monkeypatch.setattr(f"{check_user_fields.__module__}.get_user_model", lambda: model)
+    assert [str(each.id)[-4:] for each in check_user_fields()] == expected
+
+
 def test_an_unknown_user_model_is_left_to_djangos_own_check(settings):
     settings.CROSSAUTH_USER_FIELDS = {"email_verified": "is_active"}
     settings.AUTH_USER_MODEL = "nowhere.User"
-    from crossauth_django.checks.settings import check_user_fields
-
     assert check_user_fields() == []
 
 

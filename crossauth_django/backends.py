@@ -39,7 +39,7 @@ class LockoutBackend:
         found = lockout.django_request(request)
         try:
             if found is None:
-                lockout.note_alone(refused=False)
+                lockout.note_alone(name, refused=False)
                 lockout.check(name)
             else:
                 _keep(found, lockout.reserve(name, **_where(found, name)))
@@ -56,7 +56,7 @@ class LockoutBackend:
         found = lockout.django_request(request)
         try:
             if found is None:
-                lockout.note_alone(refused=False)
+                lockout.note_alone(name, refused=False)
                 await lockout.acheck(name)
             else:
                 _keep(found, await lockout.areserve(name, **_where(found, name)))
@@ -120,7 +120,7 @@ def _refuse(
             return
         logger.error("A sign-in attempt is refused: %s", error)
     if request is None:
-        lockout.note_alone(refused=True)
+        lockout.note_alone(lockout.name_in(credentials) or "", refused=True)
     else:
         lockout.sign_ins(request).refused(error, lockout.login_in(credentials))
     raise PermissionDenied(error.code) from error

@@ -124,6 +124,12 @@ class LockedOutError(CrossAuthError):
         self.rule = rule
         self.new_locks = new_locks
 
+    def joined(self, other: LockedOutError) -> LockedOutError:
+        """Return one for both: the longer wait, and all the locks that either began."""
+        longer = max(self, other, key=lambda error: error.retry_after)
+        locks = (*self.new_locks, *other.new_locks)
+        return LockedOutError(longer.retry_after, rule=longer.rule, new_locks=locks)
+
 
 class RateLimitedError(CrossAuthError):
     """Too many requests of one kind; ``retry_after`` is in whole seconds, at least 1."""

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias, cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.contrib.auth import aauthenticate, authenticate
+from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.multipartparser import MultiPartParserError
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext_lazy as _
@@ -33,6 +38,13 @@ Refusal: TypeAlias = "LockedOutError | StoreUnavailableError | RateLimitedError"
 
 # The breaker asks again after a second; a server takes a little longer to come back.
 _STORE_RETRY_AFTER = 5
+
+# What Django answers with 403, 404 or 400, and this middleware with 429.
+_ANSWERED = (
+    *(Http404, PermissionDenied, SuspiciousOperation, BadRequest),
+    *(MultiPartParserError, RateLimitedError),
+)
+_DOORS = tuple(inspect.unwrap(door).__code__ for door in (authenticate, aauthenticate))
 _PAGE = "crossauth_django/locked_out.html"
 
 
@@ -59,7 +71,8 @@ class LockoutMiddleware:
     ) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         if self._is_async:
             return self._acall(request)
-        response = cast("HttpResponseBase", self.get_response(request))
+        with lockout.under_way(request):
+            response = cast("HttpResponseBase", self.get_response(request))
         found = lockout.sign_ins_so_far(request)
         if found is None:
             return response
@@ -71,7 +84,9 @@ class LockoutMiddleware:
         return _answered(request, found, response)
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
-        response = await cast("Awaitable[HttpResponseBase]", self.get_response(request))
+        answer = cast("Awaitable[HttpResponseBase]", self.get_response(request))
+        with lockout.under_way(request):
+            response = await answer
         found = lockout.sign_ins_so_far(request)
         if found is None:
             return response
@@ -98,9 +113,9 @@ class LockoutMiddleware:
     def process_exception(
         self, request: HttpRequest, exception: Exception
     ) -> HttpResponse | None:
-        """Leave what was tried counted, and answer an error that means "wait"."""
+        """Leave what was tried counted by a crash, and answer an error that means "wait"."""
         found = lockout.sign_ins_so_far(request)
-        if found is not None:
+        if found is not None and _is_crash(exception):
             found.crashed()
         if isinstance(exception, (LockedOutError, RateLimitedError)):
             return _refused(request, exception, None)
@@ -160,6 +175,17 @@ def _sign_in(request: HttpRequest, token: str, user: Any) -> None:
     note_token(signed_in_by)
     # What CsrfViewMiddleware asks for; Django REST framework and Django's test client set it, too.
     request._dont_enforce_csrf_checks = True  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+def _is_crash(exception: Exception) -> bool:
+    """Say whether nobody knows what has become of an attempt: Django answers some errors."""
+    if not isinstance(exception, _ANSWERED):
+        return True
+    # A backend that raises one has perhaps not looked at the password.
+    return any(
+        frame.f_code in _DOORS
+        for frame, _line in traceback.walk_tb(exception.__traceback__)
+    )
 
 
 def know_device(

@@ -110,7 +110,9 @@ def settle_sign_in(
     if found is None:
         return
     owner = lockout.owner_of(user)
-    attempt = lockout.sign_ins(found).succeeded(user.get_username(), owner)
+    address = getattr(user, user.get_email_field_name(), None)
+    names = [user.get_username(), address or ""]
+    attempt = lockout.sign_ins(found).succeeded(names, owner)
     if attempt is None:
         return
     try:
@@ -132,9 +134,9 @@ def leave_attempt_counted(
     found = lockout.django_request(request)
     if found is not None:
         lockout.sign_ins(found).failed(name)
-    elif name is not None and not lockout.was_refused_alone():
+    elif (judged := lockout.judged_alone(name)) is not None:
         try:
-            lockout.count(name)
+            lockout.count(judged)
         except StoreUnavailableError as error:
             logger.warning("A failed sign-in is not counted: %s", error)
 

@@ -33,7 +33,11 @@ def mail_link(login: str, subjects: tuple[str, ...], base_url: str) -> None:
         if user is None or not _may_be_sent(address):
             return
         token = tokens.issue(
-            PURPOSE, user, conf.CROSSAUTH_LOCKOUT_MAX, subjects=list(subjects)
+            PURPOSE,
+            user,
+            conf.CROSSAUTH_LOCKOUT_MAX,
+            subjects=list(subjects),
+            name=lockout.normalised(login),
         )
         url = base_url + reverse("crossauth:unlock", args=[token])
         emails.send("unlock", address, {"url": url, "user": user, "site": base_url})
@@ -41,16 +45,17 @@ def mail_link(login: str, subjects: tuple[str, ...], base_url: str) -> None:
         logger.error("No link to end a lock was mailed: %s", error)  # noqa: TRY400
 
 
-def unlock(token: str) -> AbstractBaseUser:
-    """Spend a mailed link and return the user whom it unlocks.
+def unlock(token: str) -> tuple[AbstractBaseUser, list[str]]:
+    """Spend a mailed link and return the user whom it unlocks, and under which names.
 
+    These are the username, and what was typed when the lock began: an address, on some sites.
     Raise ``InvalidTokenError`` unless it is good, ``StoreUnavailableError`` while the cache is
     down.
     """
     redeemed = tokens.redeem(PURPOSE, token)
     name = lockout.normalised(redeemed.user.get_username())
     lockout.forget(redeemed.payload["subjects"], username=name)
-    return redeemed.user
+    return redeemed.user, [name, redeemed.payload["name"]]
 
 
 def require_good(token: str) -> None:

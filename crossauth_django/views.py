@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib.auth import REDIRECT_FIELD_NAME, login
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.decorators import login_not_required
 from django.db import connections, transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -123,10 +124,11 @@ def oauth_callback(request: HttpRequest, provider: Provider) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def unlock(request: HttpRequest, token: str) -> HttpResponse:
     """Ask with GET, which mail scanners send too; end the lock of the link's owner with POST."""
-    user = None
+    user: AbstractBaseUser | None = None
+    names: list[str] = []
     try:
         if request.method == "POST":
-            user = unlocking.unlock(token)
+            user, names = unlocking.unlock(token)
         else:
             unlocking.require_good(token)
         state_of_page, status = "done" if user else "ask", 200
@@ -140,8 +142,8 @@ def unlock(request: HttpRequest, token: str) -> HttpResponse:
         response["Retry-After"] = str(RETRY_AFTER_SECONDS)
     if user is not None:
         # Who reads the owner's mail is no stranger: this browser has its own budget now.
-        name = lockout.normalised(user.get_username())
-        know_device(request, response, {name: lockout.owner_of(user)})
+        known = dict.fromkeys(names, lockout.owner_of(user))
+        know_device(request, response, known)
     response["Cache-Control"] = "no-store"
     response["Referrer-Policy"] = "no-referrer"
     return response

@@ -41,10 +41,11 @@ from crossauth_django.lockout.operators import (
 from crossauth_django.lockout.tracking import (
     SignIns,
     django_request,
+    judged_alone,
     note_alone,
     sign_ins,
     sign_ins_so_far,
-    was_refused_alone,
+    under_way,
 )
 
 __all__ = [
@@ -69,6 +70,7 @@ __all__ = [
     "explain",
     "forget",
     "give_back",
+    "judged_alone",
     "login_in",
     "name_in",
     "normalised",
@@ -78,7 +80,7 @@ __all__ = [
     "reserve",
     "sign_ins",
     "sign_ins_so_far",
+    "under_way",
     "unlock",
     "unlock_all",
-    "was_refused_alone",
 ]

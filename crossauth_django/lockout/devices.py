@@ -98,6 +98,9 @@ def cookie_for(previous: str | None, names: Mapping[str, Owner]) -> str | None:
         return None
     renewed = {each.name for each in fresh}
     entries = [*fresh, *(each for each in known if each.name not in renewed)]
+    if not entries:
+        # Who has signed in has a name that nothing is left of.
+        return None
     text = ".".join(map(str, entries[:_NAMES]))
     return _signer().sign(f"{device or new_secret()}:{text}")
 

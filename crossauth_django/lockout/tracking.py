@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -9,10 +11,10 @@ from weakref import WeakKeyDictionary
 
 from django.http import HttpRequest
 
+from crossauth_django.exceptions import LockedOutError, StoreUnavailableError
 from crossauth_django.lockout.names import normalised
 
 if TYPE_CHECKING:
-    from crossauth_django.exceptions import LockedOutError, StoreUnavailableError
     from crossauth_django.lockout.attempts import Attempt
     from crossauth_django.lockout.devices import Owner
 
@@ -32,8 +34,17 @@ class SignIns:
     def refused(
         self, error: LockedOutError | StoreUnavailableError, login: object
     ) -> None:
-        """Note why an attempt was not made; ``login`` is the name as it was typed."""
-        self.refusal, self.login = error, str(login)[:1000]
+        """Note why an attempt was not made; ``login`` is the name as it was typed.
+
+        Of several that are locked out the first that began a lock has the mail, and the longest
+        wait is the answer.
+        """
+        earlier, self.refusal = self.refusal, error
+        if isinstance(earlier, LockedOutError) and isinstance(error, LockedOutError):
+            self.refusal = earlier.joined(error)
+            if earlier.new_locks:
+                return
+        self.login = str(login)[:1000]
 
     def failed(self, name: str | None) -> None:
         """Leave the attempt on ``name`` counted: its password was wrong."""
@@ -46,32 +57,48 @@ class SignIns:
         """Leave all counted: nobody knows whether the password was looked at."""
         self.pending.clear()
 
-    def succeeded(self, name: str, owner: Owner) -> Attempt | None:
+    def succeeded(self, names: Sequence[str], owner: Owner) -> Attempt | None:
         """Note who has signed in; return the attempt that led to it, if there was one.
 
-        What was refused before it, on the way, is no answer any more.
+        ``names`` are those that the user is known to have, the username first. An attempt on
+        another one was theirs where it is the only one left. What was refused before it, on the
+        way, is no answer any more.
         """
         self.refusal = None
-        attempt = self.pending.pop() if self.pending else None
-        names = (
-            [normalised(name)] if attempt is None else [attempt.name, normalised(name)]
-        )
-        self.signed_in.update(dict.fromkeys(names, owner))
+        names = [normalised(name) for name in names]
+        theirs = [each for each in self.pending if each.name in names]
+        known = names[:1]
+        attempt = None
+        if self.pending:
+            is_theirs = bool(theirs) or len(self.pending) == 1
+            attempt = (theirs or self.pending)[-1]
+            self.pending.remove(attempt)
+            known += [attempt.name] * is_theirs
+        self.signed_in.update(dict.fromkeys(known, owner))
         return attempt
 
 
-# Django tells of a failure after a refusal, too; without a request nothing else says which it was.
-_refused_alone: ContextVar[bool] = ContextVar(f"{__name__}.refused", default=False)
+# The attempt without a request that was made last, and whether it was refused: Django tells of a
+# failure then, too, perhaps with the name masked, and nothing else says which it was.
+_alone: ContextVar[tuple[str, bool]] = ContextVar(
+    f"{__name__}.alone", default=("", False)
+)
 
 
-def note_alone(*, refused: bool) -> None:
-    """Note whether the attempt without a request that is being made is refused."""
-    _refused_alone.set(refused)
+def note_alone(name: str, *, refused: bool) -> None:
+    """Note that an attempt without a request is being made, or that it is refused."""
+    _alone.set((name, refused))
 
 
-def was_refused_alone() -> bool:
-    """Say whether the attempt without a request that has just failed was refused, not judged."""
-    return _refused_alone.get()
+def judged_alone(name: str | None) -> str | None:
+    """Return the name to count for a failure without a request; None when it was refused.
+
+    A backend may ask ``authenticate()`` about another name meanwhile.
+    """
+    noted, was_refused = _alone.get()
+    if name == _MASKED:
+        name = noted
+    return None if was_refused and name == noted else name
 
 
 _sign_ins: WeakKeyDictionary[HttpRequest, SignIns] = WeakKeyDictionary()
@@ -87,7 +114,28 @@ def sign_ins_so_far(request: HttpRequest) -> SignIns | None:
     return _sign_ins.get(request)
 
 
+_current: ContextVar[HttpRequest | None] = ContextVar(
+    f"{__name__}.current", default=None
+)
+
+
+@contextlib.contextmanager
+def under_way(request: HttpRequest) -> Iterator[None]:
+    """Take this request for the one whose end settles what is tried until then."""
+    token = _current.set(request)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
 def django_request(request: object) -> HttpRequest | None:
-    """Return the request of Django's that a framework's own wraps; None when there is none."""
+    """Return the request of Django's that a framework's own wraps; None when there is none.
+
+    It is the one under way, also where a library has made one up to hand it to
+    ``authenticate()``: nobody would settle that one's attempts.
+    """
     inner = getattr(request, "_request", request)
-    return inner if isinstance(inner, HttpRequest) else None
+    if not isinstance(inner, HttpRequest):
+        return None
+    return _current.get() or inner

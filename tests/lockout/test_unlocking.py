@@ -71,6 +71,14 @@ def test_who_opened_the_link_is_on_a_known_device(mailing, client, clock):
     assert lockout.device_of(client.cookies["crossauth_device"].value, "alice")
 
 
+def test_it_is_known_there_for_the_address_that_was_typed_too(mailing, client, clock):
+    guesses(client, clock, name="Alice@Example.org")
+    client.post(link())
+    cookie = client.cookies["crossauth_device"].value
+    assert lockout.device_of(cookie, "alice@example.org")
+    assert lockout.device_of(cookie, "alice")
+
+
 def spray(client: Any, names: int) -> None:
     for number in range(names):
         client.post("/login/", {"username": f"name{number}", "password": "wrong"})

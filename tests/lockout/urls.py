@@ -6,9 +6,12 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.auth import aauthenticate, alogin, authenticate, login
 from django.contrib.auth.views import LoginView
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.urls import include, path
 from django.views.decorators.csrf import csrf_exempt
+
+from crossauth_django.exceptions import RateLimitedError
 
 # What happens between the password and the end of the request.
 BEFORE_THE_END: list[Any] = []
@@ -77,7 +80,45 @@ def crash_afterwards(request: HttpRequest) -> HttpResponse:
     raise RuntimeError("after the password")
 
 
+ANSWERS = {
+    "403": PermissionDenied,
+    "404": Http404,
+    "400": BadRequest,
+    "suspicious": SuspiciousOperation,
+    "limited": lambda text: RateLimitedError(3),
+}
+
+
+def answer_by_an_error(request: HttpRequest, kind: str) -> HttpResponse:
+    authenticate(request, **json.loads(request.body))
+    raise ANSWERS[kind]("no such thing")
+
+
+def made_up(request: HttpRequest) -> HttpResponse:
+    """Hands a request of its own to ``authenticate()``, as OAuth libraries do."""
+    other = HttpRequest()
+    other.META = {"REMOTE_ADDR": "203.0.113.9"}
+    user = authenticate(other, **json.loads(request.body))
+    return JsonResponse({"ok": user is not None})
+
+
+async def async_made_up(request: HttpRequest) -> HttpResponse:
+    user = await aauthenticate(HttpRequest(), **json.loads(request.body))
+    return JsonResponse({"ok": user is not None})
+
+
+def four_eyes(request: HttpRequest) -> HttpResponse:
+    """Asks two people for their passwords, and signs the first one in."""
+    people = [authenticate(request, **each) for each in json.loads(request.body)]
+    login(request, people[0])
+    return JsonResponse({"ok": all(people)})
+
+
 urlpatterns = [
+    path("made-up/", csrf_exempt(made_up)),
+    path("async-made-up/", csrf_exempt(async_made_up)),
+    path("four-eyes/", csrf_exempt(four_eyes)),
+    path("answer/<kind>/", csrf_exempt(answer_by_an_error)),
     path("auth/", include("crossauth_django.urls")),
     path("admin/", admin.site.urls),
     path("login/", csrf_exempt(LoginWithoutPage.as_view())),

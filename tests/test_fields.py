@@ -40,10 +40,12 @@ def test_a_naive_value_is_taken_for_utc(use_tz, settings):
     assert UserSession.objects.get().expires_at == MOMENTS[1]
 
 
-@pytest.mark.parametrize("alias", list(project.DATABASES))
-def test_a_digest_has_one_index(alias):
-    with connections[alias].schema_editor(collect_sql=True, atomic=False) as editor:
+@pytest.mark.django_db(databases=list(project.DATABASES))
+@pytest.mark.skipif("postgres" not in project.DATABASES, reason="it does not run here")
+def test_a_digest_has_one_index():
+    with connections["postgres"].schema_editor(
+        collect_sql=True, atomic=False
+    ) as editor:
         editor.create_model(UserSession)
-    text = "\n".join(map(str, editor.collected_sql))
-    # PostgreSQL's second one, for LIKE.
-    assert "pattern_ops" not in text
+    # Django makes a second one, for LIKE, of what it takes for text.
+    assert "pattern_ops" not in "\n".join(map(str, editor.collected_sql))

@@ -27,6 +27,13 @@ def test_a_request_is_as_good_as_its_meta():
     assert client_address(request) == "203.0.113.9"
 
 
+def test_a_frameworks_own_request_is_as_good_as_the_one_inside():
+    class Wrapper:
+        META = {"REMOTE_ADDR": "203.0.113.9"}
+
+    assert client_address(Wrapper()) == "203.0.113.9"
+
+
 @pytest.mark.parametrize(
     ("hops", "expected"),
     [(1, "203.0.113.3"), (2, "203.0.113.2"), (3, "203.0.113.1"), (4, PEER)],

@@ -87,6 +87,13 @@ def test_the_throttle_is_a_rate_limit(client):
     assert answers[-1]["Retry-After"] == "30"
 
 
+@pytest.mark.parametrize("way", ["checked", "method", "function"])
+def test_the_frameworks_own_request_is_limited_too(client, way):
+    answers = [client.get(f"/{way}/") for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert answers[2]["Retry-After"] == "30"
+
+
 def test_a_request_that_is_not_djangos_passes():
     assert RateLimitThrottle().allow_request(object(), None)
 

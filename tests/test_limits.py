@@ -266,6 +266,49 @@ def test_an_async_view_counts_by_its_user(clock):
     assert asyncio.run(stranger(request())).status_code == 200
 
 
+async def plan(request: HttpRequest) -> RateLimit:
+    await asyncio.sleep(0)
+    return RateLimit(1, 60)
+
+
+async def tenant(request: HttpRequest) -> str | None:
+    await asyncio.sleep(0)
+    return request.headers.get("Tenant")
+
+
+def test_an_async_view_may_have_an_async_limit_and_key(clock):
+    @rate_limit("async", plan, key=tenant)
+    async def limited(request: HttpRequest) -> HttpResponse:
+        return HttpResponse("ok")
+
+    async def some(**headers: str) -> list[int]:
+        made = AsyncRequestFactory().get("/", headers=headers)
+        return [(await limited(made)).status_code for _ in range(2)]
+
+    assert asyncio.run(some(tenant="one")) == [200, 429]
+    assert asyncio.run(some(tenant="two")) == [200, 429]
+    assert asyncio.run(some()) == [200, 200]
+
+
+@pytest.mark.parametrize("asked", [{"limit": plan}, {"limit": FIVE, "key": tenant}])
+def test_a_sync_view_has_no_async_limit_or_key(asked):
+    with pytest.raises(ImproperlyConfigured, match="async"):
+        rate_limit("sync", **asked)(view)
+    with pytest.raises(ImproperlyConfigured, match="async"):
+        limits.check("sync", request(), **asked)
+    limited = rate_limit("sync", **asked)(type("Limited", (View,), {"get": view}))
+    with pytest.raises(ImproperlyConfigured, match="async"):
+        limited.as_view()(request())
+
+
+def test_what_an_object_returns_to_be_awaited_is_no_key_either():
+    class Later:
+        __await__ = iter
+
+    with pytest.raises(ImproperlyConfigured, match="async"):
+        limits.check("sync", request(), limit=FIVE, key=lambda request: Later())
+
+
 def test_without_an_address_nobody_is_limited(clock):
     assert (
         statuses(rate_limit("ip", RateLimit(1, 60))(view), 3, address="") == [200] * 3

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
+from asgiref.sync import iscoroutinefunction
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 
@@ -14,11 +16,18 @@ from crossauth_django.limits.budget import RateLimit, Usage, atake, take
 from crossauth_django.limits.table import OWN, limit_of
 
 # "ip", "user", "user_or_ip", or a callable that returns any text; None or "" is not limited.
-Key: TypeAlias = "str | Callable[[HttpRequest], str | None]"
+Key: TypeAlias = "str | Callable[[HttpRequest], str | Awaitable[str | None] | None]"
 # A limit, or a callable that returns one for this request; None is no limit.
-Limit: TypeAlias = "RateLimit | Callable[[HttpRequest], RateLimit | None] | None"
+Limit: TypeAlias = (
+    "RateLimit | Callable[[HttpRequest], "
+    "RateLimit | Awaitable[RateLimit | None] | None] | None"
+)
 
 KINDS = ("ip", "user", "user_or_ip")
+
+_ASYNC = (
+    "An async limit or key needs an async view, or acheck(): nothing awaits it here."
+)
 
 
 def check(
@@ -49,39 +58,31 @@ def use(
     action: str, request: HttpRequest, limit: Limit, key: Key | None
 ) -> Usage | None:
     """Count the request and return what its budget says."""
-    resolved, kind = resolve(action, request, limit, key)
-    subject = _subject(kind, request, getattr(request, "user", None))
-    if resolved is None or not subject:
+    limit, key = _chosen(action, limit, key)
+    budget = _at_once(limit(request)) if callable(limit) else limit
+    if callable(key):
+        subject = _named(_at_once(key(request)))
+    else:
+        subject = _subject(key, request, getattr(request, "user", None))
+    if budget is None or not subject:
         return None
-    return take(action, subject, resolved)
+    return take(action, subject, budget)
 
 
 async def ause(
     action: str, request: HttpRequest, limit: Limit, key: Key | None
 ) -> Usage | None:
-    """Do what ``use`` does, without blocking the event loop."""
-    resolved, kind = resolve(action, request, limit, key)
-    user = None
-    if kind in ("user", "user_or_ip") and hasattr(request, "auser"):
-        user = await request.auser()
-    subject = _subject(kind, request, user)
-    if resolved is None or not subject:
+    """Do what ``use`` does, without blocking the event loop; what it calls may be async."""
+    limit, key = _chosen(action, limit, key)
+    budget = await _awaited(limit(request)) if callable(limit) else limit
+    if callable(key):
+        subject = _named(await _awaited(key(request)))
+    else:
+        has_user = key != "ip" and hasattr(request, "auser")
+        subject = _subject(key, request, await request.auser() if has_user else None)
+    if budget is None or not subject:
         return None
-    return await atake(action, subject, resolved)
-
-
-def resolve(
-    action: str, request: HttpRequest, limit: Limit, key: Key | None
-) -> tuple[RateLimit | None, Key]:
-    """Return the limit of this request and by what it counts."""
-    if limit is None:
-        if action not in OWN:
-            raise ImproperlyConfigured(
-                f"{action!r} is no action of crossauth_django: give it a limit."
-            )
-        kind = OWN[action][1] if key is None else key
-        return limit_of(action), kind
-    return limit if isinstance(limit, RateLimit) else limit(request), key or "ip"
+    return await atake(action, subject, budget)
 
 
 def require_kind(key: Key | None) -> None:
@@ -90,10 +91,39 @@ def require_kind(key: Key | None) -> None:
         raise ImproperlyConfigured(f"A rate limit's key is a callable or in {KINDS}.")
 
 
-def _subject(kind: Key, request: HttpRequest, user: Any) -> str:
-    if not isinstance(kind, str):
-        text = kind(request)
-        return f"key:{text}" if text else ""
+def require_sync(limit: Limit, key: Key | None) -> None:
+    """Raise ``ImproperlyConfigured`` for an async callable, of which a sync view can ask nothing."""
+    if iscoroutinefunction(limit) or iscoroutinefunction(key):
+        raise ImproperlyConfigured(_ASYNC)
+
+
+def _chosen(action: str, limit: Limit, key: Key | None) -> tuple[Limit, Key]:
+    if limit is None:
+        if action not in OWN:
+            raise ImproperlyConfigured(
+                f"{action!r} is no action of crossauth_django: give it a limit."
+            )
+        return limit_of(action), OWN[action][1] if key is None else key
+    return limit, key or "ip"
+
+
+def _at_once(answer: Any) -> Any:
+    if inspect.isawaitable(answer):
+        if inspect.iscoroutine(answer):
+            answer.close()  # Or Python warns that nobody awaited it.
+        raise ImproperlyConfigured(_ASYNC)
+    return answer
+
+
+async def _awaited(answer: Any) -> Any:
+    return await answer if inspect.isawaitable(answer) else answer
+
+
+def _named(text: Any) -> str:
+    return f"key:{text}" if text else ""
+
+
+def _subject(kind: str, request: HttpRequest, user: Any) -> str:
     if kind != "ip" and user is not None and user.is_authenticated:
         return f"user:{user.pk}"
     if kind == "user":

@@ -12,7 +12,14 @@ from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
 from django.views import View
 
-from crossauth_django.limits.requests import Key, Limit, ause, require_kind, use
+from crossauth_django.limits.requests import (
+    Key,
+    Limit,
+    ause,
+    require_kind,
+    require_sync,
+    use,
+)
 from crossauth_django.responses import please_wait
 
 if TYPE_CHECKING:
@@ -34,8 +41,8 @@ def rate_limit(
 
     ``limit`` may be a callable that gets the request, for limits by plan or by customer. ``key``
     is ``"ip"`` (the default), ``"user"`` (who is not signed in is not counted), ``"user_or_ip"``
-    or a callable that returns what to count by. With ``methods`` the others are not counted.
-    Views that share an action and a limit share its budget.
+    or a callable that returns what to count by. With ``methods`` the others are not counted. An
+    async view may have async callables. Views that share an action and a limit share its budget.
     """
     require_kind(key)
 
@@ -89,6 +96,8 @@ def _limited(
             return _marked(await view(request, *args, **kwargs), usage)
 
         return awrapper  # type: ignore[return-value]
+
+    require_sync(limit, key)
 
     @functools.wraps(view)
     def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:

@@ -320,6 +320,20 @@ def test_a_misspelt_key_is_found_when_the_view_is_defined():
         rate_limit("a", FIVE, key="users")
 
 
+def test_a_misspelt_key_is_found_when_own_code_checks():
+    with pytest.raises(ImproperlyConfigured, match="user_or_ip"):
+        limits.check("a", request(), limit=FIVE, key="users")
+    with pytest.raises(ImproperlyConfigured, match="user_or_ip"):
+        asyncio.run(limits.acheck("register", request(), key="users"))
+
+
+def test_a_key_of_0_is_counted(clock):
+    by_tenant = rate_limit("tenant", RateLimit(1, 60), key=lambda request: 0)(view)
+    assert statuses(by_tenant, 2) == [200, 429]
+    by_nothing = rate_limit("nothing", RateLimit(1, 60), key=lambda request: "")(view)
+    assert statuses(by_nothing, 2) == [200, 200]
+
+
 def test_own_code_checks_with_an_exception(clock):
     for _ in range(3):
         assert limits.check("email_change_request", request()).is_allowed

@@ -86,7 +86,7 @@ async def ause(
 
 
 def require_kind(key: Key | None) -> None:
-    """Raise ``ImproperlyConfigured`` for a misspelt key, when the view is defined."""
+    """Raise ``ImproperlyConfigured`` for a misspelt key: it would count by something else."""
     if isinstance(key, str) and key not in KINDS:
         raise ImproperlyConfigured(f"A rate limit's key is a callable or in {KINDS}.")
 
@@ -98,13 +98,16 @@ def require_sync(limit: Limit, key: Key | None) -> None:
 
 
 def _chosen(action: str, limit: Limit, key: Key | None) -> tuple[Limit, Key]:
+    kind: Key = "ip"
     if limit is None:
         if action not in OWN:
             raise ImproperlyConfigured(
                 f"{action!r} is no action of crossauth_django: give it a limit."
             )
-        return limit_of(action), OWN[action][1] if key is None else key
-    return limit, key or "ip"
+        limit, kind = limit_of(action), OWN[action][1]
+    kind = kind if key is None else key
+    require_kind(kind)
+    return limit, kind
 
 
 def _at_once(answer: Any) -> Any:
@@ -120,7 +123,8 @@ async def _awaited(answer: Any) -> Any:
 
 
 def _named(text: Any) -> str:
-    return f"key:{text}" if text else ""
+    # Not by its truth: 0 is somebody's number.
+    return "" if text is None or text == "" else f"key:{text}"
 
 
 def _subject(kind: str, request: HttpRequest, user: Any) -> str:

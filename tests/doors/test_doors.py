@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import time_machine
 from django.contrib.auth import get_user_model
+from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
 
 from crossauth_django import lockout
@@ -85,6 +86,11 @@ def test_the_throttle_is_a_rate_limit(client):
     answers = [client.get("/throttled/") for _ in range(3)]
     assert [answer.status_code for answer in answers] == [200, 200, 429]
     assert answers[-1]["Retry-After"] == "30"
+
+
+def test_a_misspelt_key_of_a_throttle_is_found(client):
+    with pytest.raises(ImproperlyConfigured, match="user_or_ip"):
+        client.get("/misspelt/")
 
 
 @pytest.mark.parametrize("way", ["checked", "method", "function"])

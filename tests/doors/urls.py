@@ -40,6 +40,14 @@ class Throttled(APIView):
         return Response({})
 
 
+class Misspelt(Twice):
+    key = "users"
+
+
+class Misnamed(Throttled):
+    throttle_classes = [Misspelt]
+
+
 class Registration(Throttled):
     throttle_classes = [Register]
 
@@ -76,6 +84,7 @@ urlpatterns = [
     path("accounts/", include("allauth.urls")),
     path("throttled/", Throttled.as_view()),
     path("registration/", Registration.as_view()),
+    path("misspelt/", Misnamed.as_view()),
     path("checked/", Checked.as_view()),
     path("method/", Method.as_view()),
     path("function/", function),

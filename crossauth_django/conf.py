@@ -10,6 +10,10 @@ from django.conf import settings
 
 T = TypeVar("T")
 
+# Ten years. What is much longer is no time: a cookie's end, now and such a length from it, or a
+# cache's expiry would lie beyond what Python or the server can count.
+LONGEST = timedelta(days=3653)
+
 
 class Conf:
     """``conf.CROSSAUTH_X`` is the project's value or the default; ``checks`` validates them."""

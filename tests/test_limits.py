@@ -98,7 +98,11 @@ def test_0_times_is_no_limit():
     assert asyncio.run(limits.atake("a", "x", RateLimit(0, 60))) is None
 
 
-@pytest.mark.parametrize(("times", "seconds"), [(-1, 60), (5, 0), (5, -1)])
+@pytest.mark.parametrize(
+    ("times", "seconds"),
+    [(-1, 60), (5, 0), (5, -1), (2.5, 60), (True, 60), (5, float("inf")),
+     (5, float("nan")), (5, 1e300)],
+)  # fmt: skip
 def test_an_impossible_limit_is_refused(times, seconds):
     with pytest.raises(ValueError, match="rate limit"):
         RateLimit(times, seconds)

@@ -10,7 +10,7 @@ from typing import Any, Literal, Union
 
 from django.conf import settings
 
-from crossauth_django.conf import Conf
+from crossauth_django.conf import LONGEST, Conf
 
 # Durations of which none is a meaning: the feature is off.
 _MAY_BE_ZERO = ("CROSSAUTH_DEVICE_COOKIE_AGE", "CROSSAUTH_SESSION_TOUCH_INTERVAL")
@@ -35,8 +35,8 @@ def fault(name: str) -> str | None:
             else ""
         )
         return f"cannot be of type {type(value).__name__}{items}"
-    if isinstance(value, timedelta) and value <= timedelta():
-        return None if not value and name in _MAY_BE_ZERO else "must be longer than 0"
+    if isinstance(value, timedelta):
+        return _odd(value, may_be_zero=name in _MAY_BE_ZERO)
     if type(value) is int and value < 0:
         return "must not be negative"
     if name == "CROSSAUTH_BASE_URL" and value is not None and not _is_origin(value):
@@ -49,6 +49,14 @@ def described(name: str) -> str:
     if name == "CROSSAUTH_BASE_URL":
         return "'https://' and the host, without a path"
     return _described(_hint(name))
+
+
+def _odd(length: timedelta, *, may_be_zero: bool) -> str | None:
+    if length > LONGEST:
+        return "must be at most ten years"
+    if length > timedelta() or (may_be_zero and not length):
+        return None
+    return "must be longer than 0"
 
 
 def _hint(name: str) -> Any:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from crossauth_django.conf import LONGEST
 from crossauth_django.crypto import keyed_digest
 from crossauth_django.exceptions import StoreUnavailableError
 from crossauth_django.stores import Outcome, Reply, Step, Write, breaker
@@ -25,8 +26,11 @@ class RateLimit:
     seconds: float
 
     def __post_init__(self) -> None:
-        if self.times < 0 or self.seconds <= 0:
-            raise ValueError("A rate limit is a number from 0 over a positive time.")
+        if type(self.times) is not int or self.times < 0:
+            raise ValueError("A rate limit is a whole number of times, from 0.")
+        # Neither infinity nor NaN is between the two.
+        if not 0 < self.seconds <= LONGEST.total_seconds():
+            raise ValueError("A rate limit's seconds are above 0, at most ten years.")
 
     @property
     def interval_us(self) -> int:

@@ -45,8 +45,10 @@ def wrong_limits(limits: Mapping[str, Any]) -> dict[str, str]:
             continue
         try:
             _read(value)
-        except (TypeError, ValueError):
-            wrong[action] = "is neither 0 nor (times, seconds)"
+        except (TypeError, ValueError, OverflowError):
+            wrong[action] = (
+                "is neither 0 nor (times, seconds), a whole number in up to ten years"
+            )
     return wrong
 
 

@@ -66,7 +66,9 @@ def test_the_middleware_is_there(settings):
 @pytest.mark.parametrize(
     "limits",
     [{"registr": 5}, {"register": -1}, {"register": "5/h"}, {"register": (5,)},
-     {"register": (5, 0)}, {"register": (True, 60)}, {"register": None}],
+     {"register": (5, 0)}, {"register": (True, 60)}, {"register": None},
+     {"register": (2.5, 60)}, {"register": (5, float("inf"))},
+     {"register": (5, float("nan"))}, {"register": (5, 10**400)}],
 )  # fmt: skip
 def test_a_limit_is_known_and_readable(settings, limits):
     settings.CROSSAUTH_RATE_LIMITS = limits

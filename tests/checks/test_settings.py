@@ -68,6 +68,8 @@ def test_a_value_of_no_sensible_type_is_an_error_that_says_what_to_type(settings
         ("CROSSAUTH_OAUTH_STATE_TTL", timedelta()),
         ("CROSSAUTH_OAUTH_STATE_TTL", timedelta(seconds=-1)),
         ("CROSSAUTH_SECONDARY_STORAGE_MAX_TTL", timedelta()),
+        ("CROSSAUTH_DEVICE_COOKIE_AGE", timedelta.max),
+        ("CROSSAUTH_SESSION_REMEMBER_ME_AGE", timedelta(days=4000)),
         ("CROSSAUTH_WARN_ON_MEMORY_BACKEND", "False"),
         ("CROSSAUTH_WARN_ON_MEMORY_BACKEND", 0),
         ("CROSSAUTH_TRUSTED_PROXY_HOPS", True),

@@ -151,9 +151,12 @@ def current_locks(limit: int = LISTED) -> list[Lock]:
 def unlock(*, username: str | None = None, address: str | None = None) -> int:
     """End every lock that keeps ``username``, or ``address``, or the one from the other, out.
 
-    Forgets what counts against the user, the address and their pair, and, given only one of the
-    two, the pairs and devices of it that are listed as locked. Return how many were forgotten.
+    Forgets what counts against the user, the address and their pair, and those pairs and devices
+    of what is given that are listed as locked; a device of the name is at any address. Return how
+    many were forgotten.
     """
+    if username is None and address is None:
+        return 0
     name = None if username is None else normalised(username)
     wanted = _ids_of(name, address)
     for lock in current_locks(limit=SHARDS * INDEXED):
@@ -236,14 +239,13 @@ def _holds(line: Line, now: int) -> bool:
 def _is_about(lock: Lock, name: str | None, address: str | None) -> bool:
     if name is not None and lock.username_digest != securitylog.name_digest(name):
         return False
-    if address is None:
+    # A known device is itself wherever it is: its lock says no address.
+    if address is None or (name is not None and lock.rule == "device"):
         return True
     return lock.address_digest == network_digest(network_of(address))[:SHOWN]
 
 
 def _ids_of(name: str | None, address: str | None) -> set[str]:
-    if name is None and address is None:
-        return set()
     # Given one of the two, what is made with the other's blank in it belongs to nobody.
     return {
         each.id

@@ -233,6 +233,20 @@ def test_both_let_this_user_in_from_there(guess, clock):
     assert isinstance(guess(), Attempt)
 
 
+def test_both_end_the_locks_of_the_users_devices_too(guess, clock):
+    lock(guess, clock, device="browser")
+    lock(guess, clock, name="bob", device="browser")
+    unlock("--username", "alice", "--address", "192.0.2.1")
+    assert isinstance(guess(device="browser"), Attempt)
+    assert len(lockout.current_locks()) == 1
+
+
+def test_an_address_alone_ends_no_devices_lock(guess, clock):
+    lock(guess, clock, device="browser")
+    unlock("--address", "192.0.2.1")
+    assert len(lockout.current_locks()) == 1
+
+
 def test_all_unlocks_everybody_and_forgets_the_rounds(guess, clock):
     clock.shift(lock(guess, clock))
     assert lock(guess, clock) == 120
@@ -252,8 +266,10 @@ def test_unlock_wants_to_know_whom(arguments):
         unlock(*arguments)
 
 
-def test_unlocking_nobody_forgets_nothing():
+def test_unlocking_nobody_forgets_nothing(guess, clock):
+    lock(guess, clock)
     assert lockout.unlock() == 0
+    assert len(lockout.current_locks()) == 1
 
 
 @pytest.mark.parametrize(

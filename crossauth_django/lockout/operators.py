@@ -246,13 +246,9 @@ def _is_about(lock: Lock, name: str | None, address: str | None) -> bool:
 
 
 def _ids_of(name: str | None, address: str | None) -> set[str]:
-    # Given one of the two, what is made with the other's blank in it belongs to nobody.
-    return {
-        each.id
-        for each in subjects_of(name or "-", address, None)
-        if (name is not None or each.rule == "address")
-        and (address is not None or each.rule == "user")
-    }
+    # No name is not the empty one, which has a pair of its own.
+    found = subjects_of("-" if name is None else name, address, None)
+    return {each.id for each in found if name is not None or each.rule == "address"}
 
 
 def _look(keys: Sequence[str]) -> tuple[int, list[str | None]]:

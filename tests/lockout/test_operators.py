@@ -247,6 +247,23 @@ def test_an_address_alone_ends_no_devices_lock(guess, clock):
     assert len(lockout.current_locks()) == 1
 
 
+@pytest.mark.parametrize("more", [[], ["--address", "192.0.2.1"]])
+def test_the_empty_name_is_unlocked_and_nobody_else(guess, clock, more):
+    lock(guess, clock, name="-", address="192.0.2.2")
+    lock(guess, clock, name="")
+    unlock("--username", "", *more)
+    assert isinstance(guess(""), Attempt)
+    assert len(lockout.current_locks()) == 1
+    assert lockout.explain("-", "192.0.2.3").standings[1].count == 5
+
+
+def test_the_empty_name_is_unlocked_where_its_budget_is_full(guess, clock):
+    for _ in range(5):
+        guess("")
+    assert unlock("--username", "", "--address", "192.0.2.1") == "Forgot 1.\n"
+    assert isinstance(guess(""), Attempt)
+
+
 def test_all_unlocks_everybody_and_forgets_the_rounds(guess, clock):
     clock.shift(lock(guess, clock))
     assert lock(guess, clock) == 120

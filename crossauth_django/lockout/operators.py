@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from crossauth_django import securitylog
-from crossauth_django.addresses import network_of
+from crossauth_django.addresses import canonical, network_of
 from crossauth_django.conf import conf
 from crossauth_django.crypto import decrypt
 from crossauth_django.exceptions import EncryptionError
@@ -98,9 +98,12 @@ class Explanation:
 
 
 def explain(username: str, address: str, *, device: str | None = None) -> Explanation:
-    """Say what counts against a sign-in of ``username`` from ``address``, and change nothing."""
+    """Say what counts against a sign-in of ``username`` from ``address``, and change nothing.
+
+    Raise ``ValueError`` for text that is no address. ``""`` is a Unix socket's.
+    """
     browser = None if device is None else Device(device)
-    subjects = subjects_of(normalised(username), address, browser)
+    subjects = subjects_of(normalised(username), _canonical(address), browser)
     if not subjects:
         return Explanation(is_allowed=True, retry_after=0, rule=None, standings=())
     now, values = _look(
@@ -153,10 +156,11 @@ def unlock(*, username: str | None = None, address: str | None = None) -> int:
 
     Forgets what counts against the user, the address and their pair, and those pairs and devices
     of what is given that are listed as locked; a device of the name is at any address. Return how
-    many were forgotten.
+    many were forgotten. Raise ``ValueError`` for text that is no address.
     """
     if username is None and address is None:
         return 0
+    address = None if address is None else _canonical(address)
     name = None if username is None else normalised(username)
     wanted = _ids_of(name, address)
     for lock in current_locks(limit=SHARDS * INDEXED):
@@ -201,6 +205,17 @@ def forget(
         address=address,
     )
     return count
+
+
+def _canonical(address: str) -> str:
+    """Return what attempts from there are counted by, also of the /64 that stands for IPv6."""
+    text = address.strip()
+    found = canonical(text.removesuffix("/64") if ":" in text else text)
+    if text and not found:
+        raise ValueError(
+            f"{text[:100]!a} is no IP address and no /64 of IPv6: no attempt comes from there."
+        )
+    return found
 
 
 def _lock(line: Line, now: int) -> Lock:

@@ -264,6 +264,32 @@ def test_the_empty_name_is_unlocked_where_its_budget_is_full(guess, clock):
     assert isinstance(guess(""), Attempt)
 
 
+@pytest.mark.parametrize(
+    ("address", "spelling"),
+    [
+        ("203.0.113.8", " 203.0.113.8 "),
+        ("203.0.113.8", "::ffff:203.0.113.8"),
+        ("2001:db8::1", "2001:DB8:0::2"),
+        ("2001:db8::1", "2001:db8::/64"),
+    ],
+)
+def test_an_address_may_be_spelt_as_it_comes(guess, clock, address, spelling):
+    lock(guess, clock, address=address)
+    assert not lockout.explain("alice", spelling).is_allowed
+    unlock("--address", spelling)
+    assert isinstance(guess(address=address), Attempt)
+
+
+@pytest.mark.parametrize(
+    "text", ["garbage", "203.0.113.0/24", "203.0.113.8/64", "2001:db8::/48", "/64"]
+)
+def test_what_is_no_address_is_refused(text):
+    with pytest.raises(CommandError, match="no IP address"):
+        unlock("--address", text)
+    with pytest.raises(ValueError, match="no IP address"):
+        lockout.explain("alice", text)
+
+
 def test_all_unlocks_everybody_and_forgets_the_rounds(guess, clock):
     clock.shift(lock(guess, clock))
     assert lock(guess, clock) == 120

@@ -18,7 +18,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--username", help="in any spelling")
-        parser.add_argument("--address", help="an IP address; of IPv6 its /64 counts")
+        parser.add_argument(
+            "--address", help="an IP address, or the /64 of an IPv6 one"
+        )
         parser.add_argument("--all", action="store_true", help="every lock there is")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -33,5 +35,7 @@ class Command(BaseCommand):
             else:
                 count = lockout.unlock(username=username, address=address)
                 self.stdout.write(f"Forgot {count}.")
+        except ValueError as error:
+            raise CommandError(str(error)) from error
         except StoreUnavailableError as error:
             raise CommandError(f"The cache does not answer: {error}") from error

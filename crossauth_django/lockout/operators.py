@@ -114,16 +114,17 @@ def explain(username: str, address: str, *, device: str | None = None) -> Explan
     states = [
         policy.live(policy.parse(value), now, lengths, moment) for value in values
     ]
-    waits = {
-        subject.rule: state.until - now if state.until > now else 1000
+    # While anything is locked, nothing else begins to be.
+    may_start = not any(state.until > now for state in states)
+    waits = [
+        _wait(state, subject.limit, now, lengths, may_start=may_start)
         for subject, state in zip(subjects, states, strict=True)
-        if state.until > now or state.count >= subject.limit
-    }
-    rule = max(waits, key=lambda name: waits[name]) if waits else None
+    ]
+    wait = max(waits)
     return Explanation(
-        is_allowed=not waits,
-        retry_after=_seconds(waits[rule]) if rule else 0,
-        rule=rule,
+        is_allowed=not wait,
+        retry_after=_seconds(wait),
+        rule=subjects[waits.index(wait)].rule if wait else None,
         standings=tuple(
             _standing(subject, state, now, lengths)
             for subject, state in zip(subjects, states, strict=True)
@@ -269,6 +270,24 @@ def _ids_of(name: str | None, address: str | None) -> set[str]:
 def _look(keys: Sequence[str]) -> tuple[int, list[str | None]]:
     now, *values = get_store().step(_LOOK, keys, slot=SLOT)
     return int(now or 0), [None if value is None else str(value) for value in values]
+
+
+def _wait(
+    state: policy.Subject,
+    limit: int,
+    now: int,
+    lengths: policy.Rules,
+    *,
+    may_start: bool,
+) -> int:
+    """Return for how long an attempt made now would be refused, with the lock that it starts."""
+    if state.until > now:
+        return state.until - now
+    if state.count < limit:
+        return 0
+    if may_start and now - state.full >= lengths.grace:
+        return lengths.duration(state.rounds + 1)
+    return 1000
 
 
 def _standing(

@@ -193,6 +193,38 @@ def test_explain_says_what_counts_and_why(guess, clock):
     )
 
 
+@pytest.mark.parametrize(("seconds", "wait"), [(2.999, 1), (3, 60), (4, 60)])
+def test_explain_knows_of_the_lock_that_an_attempt_would_start(
+    guess, clock, seconds, wait
+):
+    for _ in range(5):
+        guess()
+    clock.shift(seconds)
+    assert lockout.explain("alice", "192.0.2.1").retry_after == wait
+    assert guess() == wait
+
+
+def test_explain_knows_the_next_round(guess, clock):
+    clock.shift(lock(guess, clock))
+    for _ in range(5):
+        guess()
+    clock.shift(3)
+    assert lockout.explain("alice", "192.0.2.1").retry_after == 120
+
+
+def test_explain_knows_that_one_lock_keeps_the_next_from_starting(guess, clock):
+    clock.shift(lock(guess, clock))
+    lock(guess, clock)
+    clock.shift(80)
+    for number in range(20):
+        guess(address=f"198.51.100.{number}")
+    clock.shift(4)
+    found = lockout.explain("alice", "192.0.2.1")
+    assert (found.rule, found.retry_after, guess()) == ("pair", 36, 36)
+    found = lockout.explain("alice", "192.0.2.2")
+    assert (found.rule, found.retry_after) == ("user", 60)
+
+
 def unlock(*arguments: str) -> str:
     out = StringIO()
     call_command("crossauth_unlock", *arguments, stdout=out)

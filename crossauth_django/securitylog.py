@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import Any
 
 from crossauth_django.addresses import reduced
 from crossauth_django.conf import conf
@@ -27,20 +26,22 @@ def write(
     """Log ``event`` with its fields, in the message and as attributes of the record.
 
     ``username`` is written as a keyed digest and ``address`` as its neighbourhood, unless
-    ``CROSSAUTH_LOG_NAMES``. Line breaks and other control characters cannot forge a line (ASVS 16.4.1).
+    ``CROSSAUTH_LOG_NAMES``. Line breaks and other control characters cannot forge a line (ASVS
+    16.4.1), whether a formatter prints the message or the attributes: texts are alike in both.
     """
     if not logger.isEnabledFor(level):
         return
     in_full = conf.CROSSAUTH_LOG_NAMES
-    parts: dict[str, Any] = {"event": event, **fields}
+    parts: dict[str, str | int] = {"event": event, **fields}
     if username is not None:
         parts["username"] = username if in_full else name_digest(username)
     if address is not None:
         parts["address"] = address if in_full else reduced(address)
     if _REQUEST_ID.fullmatch(request_id):
         parts["request_id"] = request_id
-    line = " ".join(f"{key}={_printable(value)}" for key, value in parts.items())
-    logger.log(level, "%s", line, extra=parts)
+    safe = {key: _printable(value) for key, value in parts.items()}
+    line = " ".join(f"{key}={value}" for key, value in safe.items())
+    logger.log(level, "%s", line, extra=safe)
 
 
 def name_digest(name: str, length: int = 16) -> str:
@@ -48,8 +49,9 @@ def name_digest(name: str, length: int = 16) -> str:
     return keyed_digest("log.name", name)[:length]
 
 
-def _printable(value: object) -> str:
-    text = str(value)
-    if text.isprintable() and " " not in text and text:
-        return text[:200]
-    return ascii(text[:200])
+def _printable(value: str | int) -> str | int:
+    if isinstance(value, int):
+        return value
+    if value.isprintable() and " " not in value and value:
+        return value[:200]
+    return ascii(value[:200])

@@ -41,6 +41,15 @@ def test_nothing_forges_a_line(caplog, settings):
     )
 
 
+def test_nothing_forges_a_line_of_a_formatter_that_prints_the_attributes(
+    caplog, settings
+):
+    settings.CROSSAUTH_LOG_NAMES = True
+    record = written(caplog, username="a\nevent=fake", rule="pair", round=2)
+    formatter = logging.Formatter("%(event)s %(rule)s %(round)d %(username)s")
+    assert formatter.format(record) == r"lockout_refused pair 2 'a\nevent=fake'"
+
+
 def test_a_level_that_is_off_costs_nothing(caplog):
     with caplog.at_level(logging.ERROR, "crossauth_django.security"):
         securitylog.write(logging.INFO, "lockout_refused", username="alice")

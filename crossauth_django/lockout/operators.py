@@ -196,7 +196,7 @@ def forget(
     count = 0
     for each in subject_ids:
         count += get_store().delete(key_of(each), slot=SLOT)
-    rules = " ".join(sorted({RULES[each[0]] for each in subject_ids}))
+    rules = ",".join(sorted({RULES[each[0]] for each in subject_ids}))
     securitylog.write(
         logging.WARNING,
         "lockout_cleared",

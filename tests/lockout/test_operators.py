@@ -248,7 +248,7 @@ def test_the_log_says_who_was_unlocked(guess, clock, settings, caplog):
     record = caplog.records[-1]
     assert (record.event, record.count) == ("lockout_cleared", 3)
     assert (record.username, record.address) == ("alice", "192.0.2.1")
-    assert record.rule == "address pair user"
+    assert record.rule == "address,pair,user"
 
 
 def test_an_address_is_unlocked_with_its_pairs(guess, clock):

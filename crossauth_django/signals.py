@@ -28,7 +28,7 @@ email_verified = Signal()
 lockout_triggered = Signal()
 """A lock began. ``sender`` is ``lockout.Attempt``; it is sent before the answer is.
 
-Arguments: ``rule`` (pair, user, address, device), ``round`` (from 1), ``retry_after`` in seconds,
+Arguments: ``rule`` (pair, user, address, device, devices), ``round`` (from 1), ``retry_after`` in seconds,
 ``username`` (normalised), ``address`` (empty without a request).
 """
 

@@ -37,6 +37,7 @@ from crossauth_django.lockout.operators import (
     forget,
     unlock,
     unlock_all,
+    unlock_listed,
 )
 from crossauth_django.lockout.tracking import (
     SignIns,
@@ -83,4 +84,5 @@ __all__ = [
     "under_way",
     "unlock",
     "unlock_all",
+    "unlock_listed",
 ]

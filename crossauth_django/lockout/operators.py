@@ -43,7 +43,8 @@ class Lock:
     """One lock that holds. Who is known by digest, and by name where an encryption key opens it.
 
     ``username`` and ``address`` are None where the rule is about the other, or no key opens them;
-    the digests are those of the security log and of ``crossauth_unlock``.
+    ``unlock_listed`` takes the digests. A name's is the one in the security log, which writes of
+    an address only the neighbourhood.
     """
 
     rule: str
@@ -168,6 +169,16 @@ def unlock(*, username: str | None = None, address: str | None = None) -> int:
         if _is_about(lock, name, address):
             wanted.add(lock.subject)
     return forget(sorted(wanted), username=name, address=address)
+
+
+def unlock_listed(*digests: str) -> int:
+    """End the listed locks that are about all of these digests; return how many were forgotten."""
+    found = [
+        lock.subject
+        for lock in current_locks(limit=SHARDS * INDEXED)
+        if digests and {*digests} <= {lock.username_digest, lock.address_digest} - {""}
+    ]
+    return forget(found)
 
 
 def unlock_all() -> None:

@@ -335,7 +335,35 @@ def test_all_unlocks_everybody_and_forgets_the_rounds(guess, clock):
     assert lock(guess, clock) == 60
 
 
-@pytest.mark.parametrize("arguments", [[], ["--all", "--username", "alice"]])
+def test_a_listed_lock_is_unlocked_by_its_digests(guess, clock):
+    lock(guess, clock)
+    lock(guess, clock, address="192.0.2.2")
+    lock(guess, clock, name="bob", address="192.0.2.2")
+    first = next(each for each in listed() if each["remaining_seconds"] == 54)
+    name, address = first["username_digest"], first["address_digest"]
+    assert unlock("--digest", name, address) == "Forgot 1.\n"
+    assert isinstance(guess(), Attempt)
+    assert unlock("--digest", name) == "Forgot 1.\n"
+    assert unlock("--digest", name) == "Forgot 0.\n"
+    assert lockout.unlock_listed() == 0
+    assert len(listed()) == 1
+
+
+def test_an_empty_digest_is_nobodys(guess, clock):
+    lock(guess, clock, device="browser")
+    assert unlock("--digest", "") == "Forgot 0.\n"
+    assert len(listed()) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--all", "--username", "alice"],
+        ["--all", "--digest", "0123456789abcdef"],
+        ["--username", "alice", "--digest", "0123456789abcdef"],
+    ],
+)
 def test_unlock_wants_to_know_whom(arguments):
     with pytest.raises(CommandError, match="Say whom"):
         unlock(*arguments)

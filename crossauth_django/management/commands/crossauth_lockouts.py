@@ -20,7 +20,7 @@ class Command(BaseCommand):
         "Lists the sign-in locks that hold now, the most recent 1,000, with the rule that "
         "fired and the time that remains. Names and addresses are kept encrypted with the "
         "first of CROSSAUTH_ENCRYPTION_KEYS; without one, or with another, their digests are "
-        "shown, which are those of the security log."
+        "shown, which crossauth_unlock --digest takes. A name has the same in the security log."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -39,6 +39,18 @@ def canonical(text: str) -> str:
     return "" if address is None else str(address)
 
 
+def typed(address: str) -> str:
+    """Return the canonical form of an address that somebody typed, or of the /64 of an IPv6 one.
+
+    ``""`` for blanks; ``ValueError`` for other text that is none.
+    """
+    text = address.strip()
+    found = canonical(text.removesuffix("/64") if ":" in text else text)
+    if text and not found:
+        raise ValueError(f"{text[:100]!a} is no IP address and no /64 of IPv6.")
+    return found
+
+
 def network_of(address: str) -> str:
     """Return whom an address stands for: an IPv4 address itself, of IPv6 its /64.
 

@@ -27,13 +27,11 @@ from crossauth_django.lockout.devices import (
     device_of,
     owner_of,
 )
+from crossauth_django.lockout.explaining import Explanation, Standing, explain
 from crossauth_django.lockout.names import login_in, name_in, normalised
 from crossauth_django.lockout.operators import (
-    Explanation,
     Lock,
-    Standing,
     current_locks,
-    explain,
     forget,
     unlock,
     unlock_all,

@@ -18,11 +18,11 @@ _TRANSLATED = IPv6Network("64:ff9b::/96")
 def client_address(source: HttpRequest | Mapping[str, Any]) -> str:
     """Return the client's address in its canonical form, ``""`` when there is none.
 
-    ``source`` is a request, a framework's own around it, or its ``META``. With ``CROSSAUTH_TRUSTED_PROXY_HOPS = n`` it is the
-    n-th entry of ``X-Forwarded-For`` from the right, the one that the outermost proxy of yours
-    wrote; what stands further left is the client's own text and is not looked at. A chain
-    that is too short, or malformed within those n entries, counts as the peer's. A Unix socket
-    has no peer address.
+    ``source`` is a request, a framework's own around it, or its ``META``. With
+    ``CROSSAUTH_TRUSTED_PROXY_HOPS = n`` it is the n-th entry of ``X-Forwarded-For`` from the right,
+    the one that the outermost proxy of yours wrote; what stands further left is the client's own
+    text and is not looked at. A chain that is too short, or malformed within those n entries,
+    counts as the peer's. A Unix socket has no peer address.
     """
     # Django REST framework's request is no HttpRequest, and has the META of the one inside.
     meta = source if isinstance(source, Mapping) else source.META

@@ -8,6 +8,7 @@ and a stolen session locks nobody out but itself.
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, TypeVar, cast
@@ -18,19 +19,27 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.mixins import AccessMixin
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
+from django.db import OperationalError, connections, transaction
 from django.db.models import Case, F, Q, Value, When
+from django.db.transaction import TransactionManagementError
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import resolve_url
 from django.views.decorators.debug import sensitive_variables
 
 from crossauth_django.conf import conf
+from crossauth_django.eventloop import on_worker
 from crossauth_django.exceptions import LockedOutError
 from crossauth_django.fields import utc_now
+from crossauth_django.managers.transactions import in_real_transaction
 from crossauth_django.models import UserSession
 from crossauth_django.sessions import SessionStore
 
 V = TypeVar("V", bound=Callable[..., Any])
+
+# How long another request of the same session may hold its row while an attempt is counted.
+_PATIENCE_SECONDS = 2
+_PAUSE_SECONDS = 0.02
 
 
 def is_elevated(request: HttpRequest) -> bool:
@@ -56,6 +65,10 @@ def elevate(request: HttpRequest, password: str) -> bool:
     no more than ``CROSSAUTH_SUDO_ATTEMPTS``. The last of them, when it is wrong, ends the
     elevation, too; then the session is asked no more for ``CROSSAUTH_SUDO_LOCK``:
     ``LockedOutError``. On success the session has a new key, and the old one is dead.
+
+    Within a transaction the attempt is counted apart from it, and stays counted when it rolls
+    back; only SQLite cannot do that. ``TransactionManagementError``, and nothing tried, when
+    that transaction has changed the session's row before.
     """
     user, session = request.user, _session(request)
     if not user.is_authenticated or not session.has_row or not _owns(user, session):
@@ -152,8 +165,37 @@ def _refusal(request: HttpRequest, url: str | None) -> HttpResponseBase | None:
 
 def _reserve(session: SessionStore) -> bool:
     """Count one attempt; False, and nothing counted, when there is none left."""
+    rows = _rows(session)
+    is_apart = connections[rows.db].vendor != "sqlite"
+    if is_apart and in_real_transaction(rows.db):
+        # A view that answers a wrong password by an exception rolls its transaction back.
+        return on_worker(functools.partial(_count_apart, rows))
+    # SQLite knows one writer at a time: a second connection would wait for this one.
+    return _count(rows)
+
+
+def _count_apart(rows: Any) -> bool:
+    """Count in a transaction of its own, but do not wait for that of the caller, who waits."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            with transaction.atomic(using=rows.db):
+                locked = rows.select_for_update(nowait=True).values_list("pk")
+                if locked.first() is not None:
+                    return _count(rows)
+        except OperationalError:
+            if time.monotonic() < deadline:
+                time.sleep(_PAUSE_SECONDS)
+                continue
+        raise TransactionManagementError(
+            "The session's row is held by a transaction, perhaps by this one. Call elevate() "
+            "before what signs in, saves the session or changes the user, or outside of it."
+        )
+
+
+def _count(rows: Any) -> bool:
     now, limit = utc_now(), conf.CROSSAUTH_SUDO_ATTEMPTS
-    rows = _rows(session).filter(revoked_at=None)
+    rows = rows.filter(revoked_at=None)
     forgotten = Q(sudo_tried_at=None) | Q(
         sudo_failures__lt=limit, sudo_tried_at__lte=now - conf.CROSSAUTH_SUDO_WINDOW
     )

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+from collections import Counter
 from datetime import timedelta
 
 import pytest
@@ -8,6 +10,8 @@ from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import make_password
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connections, transaction
+from django.db.transaction import TransactionManagementError
 from django.test import AsyncClient, Client, override_settings
 
 from crossauth_django import devices, sudo
@@ -131,6 +135,75 @@ def test_a_burst_tries_three_passwords(crew, transactional_db):
         UserSession.objects.update(sudo_failures=0, sudo_tried_at=None)
         allowed = crew.run(guess, key)
         assert sum(pair.count(True) for pair in allowed) == 3
+
+
+# The view's transaction.
+
+
+class Everything:
+    """Each model is in one database."""
+
+    def __init__(self, alias):
+        self.alias = alias
+
+    def db_for_read(self, model, **hints):
+        return self.alias
+
+    db_for_write = db_for_read
+
+
+@pytest.fixture(params=["postgres", "mariadb"])
+def atomic(request, settings):
+    """A browser of a site on this database, where each request is a transaction."""
+    if request.param not in settings.DATABASES and "CI" not in os.environ:
+        pytest.skip(f"nothing runs behind {request.param}")
+    settings.DATABASE_ROUTERS = [Everything(request.param)]
+    browser = sign_in(make_user("ann@example.org", PASSWORD))
+    whoami(browser)
+    configured = connections[request.param].settings_dict
+    configured["ATOMIC_REQUESTS"] = True
+    yield browser
+    configured["ATOMIC_REQUESTS"] = False
+
+
+on_servers = pytest.mark.django_db(transaction=True, databases="__all__")
+
+
+def confirm(client, password, **fields):
+    return client.post("/confirm/", {"password": password, **fields}).status_code
+
+
+@on_servers
+def test_a_wrong_password_stays_counted_when_the_view_rolls_back(atomic):
+    statuses = [confirm(atomic, "wrong") for _ in range(5)]
+    assert statuses == [403, 403, 403, 429, 429]
+    assert confirm(atomic, PASSWORD) == 429
+
+
+@on_servers
+def test_the_right_one_elevates_with_the_views_transaction(atomic):
+    assert confirm(atomic, PASSWORD) == 200
+    assert may(atomic) == 200
+    assert [confirm(atomic, "wrong") for _ in range(4)] == [403, 403, 403, 429]
+
+
+@on_servers
+def test_a_burst_of_views_that_roll_back_tries_three_passwords(atomic):
+    key = atomic.cookies["sessionid"].value
+    using = UserSession.objects.primary().db
+
+    def guess_in_vain():
+        with transaction.atomic(using=using):
+            transaction.set_rollback(True, using=using)
+            return sudo._reserve(SessionStore(key))
+
+    assert Counter(run_together(8, guess_in_vain)) == {True: 3, False: 5}
+
+
+@on_servers
+def test_what_the_view_holds_itself_is_not_waited_for(atomic):
+    with pytest.raises(TransactionManagementError, match="elevate"):
+        confirm(atomic, PASSWORD, save="1")
 
 
 def test_who_is_not_signed_in_is_sent_to_sign_in(client, db):

@@ -37,6 +37,7 @@ W021 sessions      SESSION_COOKIE_HTTPONLY is off
 W022 sessions      SESSION_COOKIE_SAMESITE is None
 W023 sessions      CSRF_USE_SESSIONS is off
 W024 sessions      SESSION_COOKIE_AGE is shorter than a timeout
+W025 sessions      ATOMIC_REQUESTS rolls counts of sudo back that are kept in SQLite
 
 E020-E039, W020-W039 sessions; E040-E059, W040-W059 lockout and limits.
 """

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.core import checks
+from django.db import connections, router
 
 from crossauth_django.checks.paths import ancestry, is_listed
 from crossauth_django.checks.types import fault
@@ -15,6 +17,7 @@ from crossauth_django.conf import conf
 
 ENGINE = "crossauth_django.sessions"
 _STORE = "crossauth_django.sessions.engine.SessionStore"
+_MODEL = "crossauth_django.UserSession"
 _BEARER = "crossauth_django.middleware.BearerTokenMiddleware"
 _AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
 # Who sets one of these counts on our engine.
@@ -154,6 +157,26 @@ def check_age(**kwargs: Any) -> list[checks.CheckMessage]:
     ]
 
 
+def check_rollback(**kwargs: Any) -> list[checks.CheckMessage]:
+    """W025: on SQLite a second writer would wait for the first, so sudo counts with the view."""
+    if not is_ours():
+        return []
+    connection = connections[router.db_for_write(apps.get_model(_MODEL))]
+    is_always = connection.settings_dict["ATOMIC_REQUESTS"]
+    if connection.vendor != "sqlite" or not is_always:
+        return []
+    return [
+        checks.Warning(
+            f"DATABASES[{connection.alias!r}] is SQLite and has ATOMIC_REQUESTS: a view that "
+            "refuses a wrong password by an exception takes it out of the count of sudo, so "
+            "that who has a session guesses without end.",
+            hint="Use PostgreSQL, MySQL or MariaDB, set ATOMIC_REQUESTS to False, or put "
+            "@transaction.non_atomic_requests on the views that call elevate().",
+            id="crossauth_django.W025",
+        )
+    ]
+
+
 CHECKS: tuple[Callable[..., list[checks.CheckMessage]], ...] = (
     check_engine,
     check_previous_engine,
@@ -161,6 +184,7 @@ CHECKS: tuple[Callable[..., list[checks.CheckMessage]], ...] = (
     check_cookie,
     check_csrf,
     check_age,
+    check_rollback,
 )
 DEPLOY_CHECKS: tuple[Callable[..., list[checks.CheckMessage]], ...] = (check_secure,)
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
+from django.db import connections
 
 from crossauth_django.checks import sessions
 from crossauth_django.sessions import SessionStore as OurSessionStore
@@ -97,6 +98,17 @@ def test_an_engine_made_from_ours_will_do(good):
 def test_what_weakens_sessions_is_said(good, name, value, expected):
     setattr(good, name, value)
     assert found() == expected
+
+
+def test_a_count_of_sudo_that_is_rolled_back_is_said(good):
+    connection = connections["default"]
+    connection.settings_dict["ATOMIC_REQUESTS"] = True
+    try:
+        assert found() == ["W025"] * (connection.vendor == "sqlite")
+        good.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+        assert found() == []
+    finally:
+        connection.settings_dict["ATOMIC_REQUESTS"] = False
 
 
 def test_hints_say_what_to_type(good):

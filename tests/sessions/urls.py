@@ -4,6 +4,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.auth import get_user_model, login, views
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
@@ -80,6 +81,19 @@ def elevate(request: HttpRequest) -> HttpResponse:
     return HttpResponse(answer, content_type="text/plain")
 
 
+def confirm(request: HttpRequest) -> HttpResponse:
+    """Refuse as most views do: by an exception."""
+    if "save" in request.POST:
+        request.session.save()
+    try:
+        is_right = sudo.elevate(request, request.POST["password"])
+    except LockedOutError:
+        return HttpResponse("locked", status=429, content_type="text/plain")
+    if not is_right:
+        raise PermissionDenied
+    return HttpResponse("confirmed", content_type="text/plain")
+
+
 async def aelevate(request: HttpRequest) -> HttpResponse:
     answer = await sudo.aelevate(request, request.POST["password"])
     return HttpResponse(answer, content_type="text/plain")
@@ -112,6 +126,7 @@ async def asecret(request: HttpRequest) -> HttpResponse:
 
 urlpatterns = [
     path("elevate/", csrf_exempt(elevate), name="elevate"),
+    path("confirm/", csrf_exempt(confirm)),
     path("aelevate/", csrf_exempt(aelevate)),
     path("drop/", csrf_exempt(drop)),
     path("adrop/", csrf_exempt(adrop)),

@@ -51,7 +51,7 @@ def is_transient(error: OperationalError) -> bool:
     }
 
 
-def after_commit(callback: Callable[[], None], *, using: str) -> None:
+def after_commit(callback: Callable[[], object], *, using: str) -> None:
     """Call when what was written so far is committed; at once outside a transaction.
 
     At once, too, in the transaction that a ``TestCase`` puts around everything and never commits.

@@ -14,7 +14,7 @@ from crossauth_django.conf import conf
 from crossauth_django.exceptions import StoreUnavailableError
 from crossauth_django.managers.copies import MOVED, Copy, get_copies
 from crossauth_django.managers.moments import from_seconds
-from crossauth_django.managers.transactions import in_real_transaction
+from crossauth_django.managers.transactions import after_commit, in_real_transaction
 from crossauth_django.models import UserSession
 from crossauth_django.sessions.lifetimes import copy_of, expiry_of, is_over
 from crossauth_django.sessions.previous import forget_previous, previous_data
@@ -144,6 +144,7 @@ class SessionReader(SessionWriter):
                 data = None
             finally:
                 del self._session_cache
-            forget_previous(key)
+            # Not before the row is there for good: the view may yet roll it back.
+            after_commit(functools.partial(forget_previous, key), using=database())
         # Another request was first, or the session ended with all of its user's.
         return self._look(digest)[1] if data is None else data

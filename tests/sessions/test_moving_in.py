@@ -12,6 +12,7 @@ import time_machine
 from django.contrib.sessions.models import Session
 from django.core.cache import caches
 from django.core.management import call_command
+from django.db import connection
 from django.test import Client, override_settings
 
 from crossauth_django import devices
@@ -70,6 +71,21 @@ def test_it_is_rewritten_and_leaves_the_other_engine(moved, previous, user):
     assert row.password_fingerprint
     assert not previous(key).exists(key)
     assert not Session.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_view_that_rolls_back_takes_nobodys_session(moved, user, settings):
+    # Else CSRF's middleware has moved it in before the view begins.
+    settings.CSRF_USE_SESSIONS = False
+    configured = connection.settings_dict
+    configured["ATOMIC_REQUESTS"] = True
+    try:
+        assert moved.get("/missing/").status_code == 404
+        assert not UserSession.objects.exists()
+        assert whoami(moved) == str(user.pk)
+    finally:
+        configured["ATOMIC_REQUESTS"] = False
+    assert whoami(moved) == str(user.pk)
 
 
 def test_it_stays_without_the_setting_afterwards(moved, user, settings):

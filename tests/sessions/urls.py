@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.auth import get_user_model, login, views
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import View
@@ -81,6 +81,10 @@ def elevate(request: HttpRequest) -> HttpResponse:
     return HttpResponse(answer, content_type="text/plain")
 
 
+def missing(request: HttpRequest) -> HttpResponse:
+    raise Http404(str(request.user.pk))
+
+
 def confirm(request: HttpRequest) -> HttpResponse:
     """Refuse as most views do: by an exception."""
     if "save" in request.POST:
@@ -152,6 +156,7 @@ urlpatterns = [
             template_name="registration/password_change_form.html",
         ),
     ),
+    path("missing/", missing),
     path("whoami/", whoami),
     path("awhoami/", awhoami),
     path("untouched/", untouched),

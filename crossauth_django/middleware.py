@@ -17,6 +17,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.http.multipartparser import MultiPartParserError
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
+from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext_lazy as _
 
 from crossauth_django import crypto, devices, lockout, unlocking
@@ -128,7 +129,8 @@ class BearerTokenMiddleware:
     List it after ``AuthenticationMiddleware``. What a cookie signs in stays as it is, and needs
     its CSRF token; a request that the header alone signs in needs none, because no browser sends
     that header on its own (RFC 6750 section 2.1), and carries ``request.crossauth``. A token that
-    signs nobody in changes nothing.
+    signs nobody in changes nothing. Every answer varies by the header: a shared cache would hand
+    one user's page to another.
     """
 
     sync_capable = True
@@ -148,18 +150,24 @@ class BearerTokenMiddleware:
         token = _bearer_token(request)
         if token is not None and not request.user.is_authenticated:
             _sign_in(request, token, devices.user_of_token(token))
-        return self.get_response(request)
+        return _varied(cast("HttpResponseBase", self.get_response(request)))
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
         token = _bearer_token(request)
         if token is not None and not (await request.auser()).is_authenticated:
             _sign_in(request, token, await devices.auser_of_token(token))
-        return await cast("Awaitable[HttpResponseBase]", self.get_response(request))
+        answer = cast("Awaitable[HttpResponseBase]", self.get_response(request))
+        return _varied(await answer)
 
 
 def _bearer_token(request: HttpRequest) -> str | None:
     scheme, _space, token = request.headers.get("Authorization", "").partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def _varied(response: HttpResponseBase) -> HttpResponseBase:
+    patch_vary_headers(response, ("Authorization",))
+    return response
 
 
 def _sign_in(request: HttpRequest, token: str, user: Any) -> None:

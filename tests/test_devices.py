@@ -300,6 +300,17 @@ def test_other_headers_sign_nobody_in(token, header):
     assert client.post("/echo/").status_code == 403
 
 
+@pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer wrong"}])
+def test_no_shared_cache_hands_a_page_to_somebody_else(db, headers):
+    answer = Client().get("/untouched/", headers=headers)
+    assert "Authorization" in answer["Vary"]
+
+
+def test_nor_on_the_async_side(transactional_db):
+    answer = run(AsyncClient().get("/awhoami/"))
+    assert "Authorization" in answer["Vary"]
+
+
 def test_a_session_key_is_no_token_and_a_token_no_session_key(user, token, browser):
     assert whoami(bearer(browser.cookies["sessionid"].value)) == ""
     client = Client()

@@ -105,7 +105,7 @@ class SessionState(SessionBase):
         raw = text[1:].encode() if is_text else base64.b64decode(text)
         try:
             data: dict[str, Any] = self.serializer().loads(raw)
-        except ValueError:
+        except Exception:  # noqa: BLE001  (each serializer raises its own, as Django's decode() knows)
             # Written before SESSION_SERIALIZER was changed.
             return {}
         return data

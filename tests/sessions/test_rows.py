@@ -272,8 +272,9 @@ def test_a_copy_that_was_signed_with_an_earlier_key_is_read(session, settings):
     assert again(session)[SESSION_KEY]
 
 
-def test_data_of_another_serializer_are_empty(session, settings):
-    settings.SESSION_SERIALIZER = "tests.sessions.test_engine.PrefixSerializer"
+@pytest.mark.parametrize("name", ["PrefixSerializer", "PickleSerializer"])
+def test_data_of_another_serializer_are_empty(session, settings, name):
+    settings.SESSION_SERIALIZER = f"tests.sessions.test_engine.{name}"
     assert again(session).load() == {}
 
 

@@ -15,6 +15,7 @@ from crossauth_django import crypto
 from crossauth_django.conf import conf
 from crossauth_django.fields import utc_now
 from crossauth_django.managers.credentials import fingerprints
+from crossauth_django.managers.endings import timeout_reason
 from crossauth_django.managers.identifiers import storable, to_pk
 from crossauth_django.managers.sessions import TOKEN
 from crossauth_django.models import UserSession
@@ -247,9 +248,7 @@ def _device(
     end_reason: str = "",
 ) -> Device:
     if ended_at is None and now > expires_at:
-        ended_at = expires_at
-        is_absolute = ends_at is not None and expires_at >= ends_at
-        end_reason = "session_absolute_timeout" if is_absolute else "session_timeout"
+        ended_at, end_reason = expires_at, timeout_reason(expires_at, ends_at)
     return Device(
         handle=str(pk),
         kind=kind,

@@ -15,7 +15,7 @@ from django.test import AsyncClient, AsyncRequestFactory, Client, override_setti
 from crossauth_django import devices
 from crossauth_django.models import UserSession
 from crossauth_django.sessions import SessionStore, SignedInBy, note_token
-from tests.accounts.conftest import make_user
+from tests.accounts.conftest import make_user, set_email
 from tests.concurrency import run_together
 from tests.sessions import conftest
 from tests.sessions.conftest import PASSWORD, run, sign_in, whoami
@@ -334,6 +334,33 @@ def test_an_expired_token_says_why(user):
     devices.issue_token(user, client_name="phone", max_age=timedelta(seconds=-1))
     (device,) = devices.list_sessions(user, include_ended=True)
     assert device.end_reason == "session_timeout"
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda user, handle: devices.revoke(user, handle),
+        lambda user, handle: devices.revoke_all(user),
+        lambda user, handle: set_email(user, "new@example.org") and None,
+    ],
+    ids=["revoke", "revoke_all", "address"],
+)
+@pytest.mark.parametrize(
+    ("kept", "reason"),
+    [(29, "session_timeout"), (31, "session_absolute_timeout")],
+)
+def test_what_has_timed_out_keeps_its_end(user, settings, end, kept, reason):
+    settings.CROSSAUTH_SESSION_ABSOLUTE_TIMEOUT = timedelta(minutes=45)
+    with time_machine.travel("2026-03-01T12:00+00:00", tick=False) as clock:
+        browser = sign_in(user)
+        clock.shift(timedelta(minutes=kept - 15))
+        whoami(browser)
+        clock.shift(timedelta(minutes=46))
+        (before,) = devices.list_sessions(user, include_ended=True)
+        assert before.end_reason == reason
+        assert not end(user, before.handle)
+        assert devices.list_sessions(user, include_ended=True) == [before]
+        assert UserSession.objects.get().revoked_at == before.ended_at
 
 
 @pytest.mark.parametrize("changes", [{"is_active": False}, {"password": "another"}])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from operator import or_
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -18,6 +18,7 @@ from crossauth_django.conf import conf
 from crossauth_django.fields import utc_now
 from crossauth_django.managers.copies import get_copies
 from crossauth_django.managers.credentials import REASONS
+from crossauth_django.managers.endings import ending
 from crossauth_django.managers.moments import from_version
 from crossauth_django.managers.tombstones import (
     bury,
@@ -43,6 +44,7 @@ Row: TypeAlias = Any
 
 BROWSER, TOKEN = "browser", "token"
 
+_RETURNED = ("token_hash", "end_reason")
 # Rows that one statement of ``clear_expired`` deletes.
 _BATCH = 1000
 
@@ -68,13 +70,16 @@ class UserSessionQuerySet(_QuerySet):
     def end(self, reason: str, *, at: datetime | None = None) -> int:
         """End for ever what has not ended yet, in one statement, and say how many.
 
-        What ended before keeps its time and reason. The copies are forgotten once the change
-        is committed; every worker knows at its next request.
+        What ended before, also by a timeout, keeps its time and reason; not so what has timed
+        out when ``at`` is given, which then is the time of all. The copies are forgotten once
+        the change is committed; every worker knows at its next request.
         """
-        values = {"revoked_at": at or utc_now(), "end_reason": reason}
-        digests = self.change(values, where=Q(revoked_at=None))
-        self.forget(digests)
-        return len(digests)
+        values: Mapping[str, Any] = {"revoked_at": at, "end_reason": reason}
+        if at is None:
+            values = ending(utc_now(), Value(reason))
+        reasons = self.change(values, where=Q(revoked_at=None))
+        self.forget(reasons)
+        return list(reasons.values()).count(reason)
 
     def delete(self) -> tuple[int, dict[str, int]]:
         """Delete the rows and, once that is committed, their copies."""
@@ -88,8 +93,8 @@ class UserSessionQuerySet(_QuerySet):
     delete.alters_data = True  # type: ignore[attr-defined]
     delete.queryset_only = True  # type: ignore[attr-defined]
 
-    def change(self, values: dict[str, Any], *, where: Q) -> list[str]:
-        """Update the rows that meet ``where`` and return their digests.
+    def change(self, values: Mapping[str, Any], *, where: Q) -> dict[str, str]:
+        """Update the rows that meet ``where`` and return by digest why each has ended.
 
         These rows themselves were chosen by what the update leaves as it is.
         """
@@ -99,28 +104,28 @@ class UserSessionQuerySet(_QuerySet):
         if not _returns_updated(connection):
             # No UPDATE ... RETURNING. The rows are told by the moment of their change.
             if not rows.update(**values):
-                return []
+                return {}
             changed = self.filter(changed_at=values["changed_at"])
-            return list(changed.values_list("token_hash", flat=True))
+            return dict(changed.values_list(*_RETURNED))
         query: Any = rows.query.chain(UpdateQuery)
         query.add_update_values(values)
         query.clear_ordering(force=True)
         try:
             statement, parameters = query.get_compiler(self.db).as_sql()
         except EmptyResultSet:
-            return []
-        returned = connection.ops.quote_name("token_hash")
+            return {}
+        returned = ", ".join(map(connection.ops.quote_name, _RETURNED))
         with connection.cursor() as cursor:
             cursor.execute(f"{statement} RETURNING {returned}", parameters)
-            return [digest for (digest,) in cursor.fetchall()]
+            return dict(cursor.fetchall())
 
-    def forget(self, digests: list[str], *, buries: bool = False) -> None:
+    def forget(self, digests: Collection[str], *, buries: bool = False) -> None:
         """Forget the copies once what was written so far is committed."""
         # A replica commits nothing.
         self._for_write = True
         if digests:
             forget = functools.partial(
-                _forget_copies, digests, using=self.db, buries=buries
+                _forget_copies, list(digests), using=self.db, buries=buries
             )
             after_commit(forget, using=self.db)
 
@@ -225,29 +230,17 @@ class UserSessionManager(models.Manager.from_queryset(UserSessionQuerySet)):  # 
         One statement, which finds nothing when none has changed. The ``spared`` digest,
         that of the session which made the change, goes on and takes the new ones over.
         """
-        is_spared = Q(token_hash=spared) if spared else Q(pk=None)
+        is_spared = Q(token_hash=spared) if spared else None
         changed = [
             (~Q(**{column: value}), Value(REASONS[column]))
             for column, value in saved.items()
         ]
-        revoked_at = self.model._meta.get_field("revoked_at")
-        rows = self.primary().filter(user_id=user_id)
+        reason = Case(*(When(each, then=reason) for each, reason in changed))
         has_changed = functools.reduce(or_, (each for each, _ in changed))
-        # MySQL assigns from left to right: what the others are decided by comes last.
+        rows = self.primary().filter(user_id=user_id)
         digests = rows.change(
-            {
-                "end_reason": Case(
-                    When(is_spared, then=Value("")),
-                    *(When(each, then=reason) for each, reason in changed),
-                ),
-                "revoked_at": Case(
-                    When(is_spared, then=Value(None)),
-                    # The column's own field: without USE_TZ a plain one takes no aware time.
-                    default=Value(utc_now(), output_field=revoked_at),
-                    output_field=revoked_at,
-                ),
-                **saved,
-            },
+            # MySQL assigns from left to right: what the others are decided by comes last.
+            {**ending(utc_now(), reason, spared=is_spared), **saved},
             where=Q(revoked_at=None) & has_changed,
         )
         rows.forget(digests)

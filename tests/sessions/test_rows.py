@@ -315,7 +315,7 @@ def test_a_visitors_session_that_has_a_row_by_now_is_not_written(session, settin
 def test_every_database_says_which_sessions_it_ended(alias):
     rows = UserSession.objects.using(alias)
     for name in ("a", "b", "c"):
-        rows.create(token_hash=name, expires_at=utc_now())
+        rows.create(token_hash=name, expires_at=utc_now() + timedelta(days=1))
     assert rows.filter(token_hash="a").end("logout") == 1
     assert rows.filter(token_hash__in=["a", "b"]).end("user_revoked") == 1
     found = dict(rows.values_list("token_hash", "end_reason"))
@@ -328,6 +328,6 @@ def test_two_ends_at_one_moment_do_not_count_each_others_sessions(alias):
     rows = UserSession.objects.using(alias)
     with time_machine.travel(utc_now(), tick=False):
         for name in ("a", "b"):
-            rows.create(token_hash=name, expires_at=utc_now())
+            rows.create(token_hash=name, expires_at=utc_now() + timedelta(days=1))
         ends = [rows.filter(token_hash=name).end("logout") for name in ("a", "b")]
     assert ends == [1, 1]

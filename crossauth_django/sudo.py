@@ -17,6 +17,7 @@ from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.contrib.auth import SESSION_KEY, update_session_auth_hash
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.mixins import AccessMixin
+from django.contrib.auth.models import AnonymousUser
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.db import OperationalError, connections, transaction
@@ -43,15 +44,20 @@ _PAUSE_SECONDS = 0.02
 
 
 def is_elevated(request: HttpRequest) -> bool:
-    """Say whether the session was elevated within the window; one query, of a signed-in session."""
+    """Say whether the session that signs the user in was elevated within the window.
+
+    One query, besides who the user is. A token's request is not elevated by a session that it
+    carries beside.
+    """
     session = request.session
-    if not isinstance(session, SessionStore) or not session.has_row:
+    if not isinstance(session, SessionStore) or not _owns(request.user, session):
         return False
     return bool(_rows(session).filter(sudo_until__gt=utc_now()).exists())
 
 
 async def ais_elevated(request: HttpRequest) -> bool:
     """See ``is_elevated``."""
+    request.user = await request.auser()
     return await sync_to_async(is_elevated)(request)
 
 
@@ -71,7 +77,7 @@ def elevate(request: HttpRequest, password: str) -> bool:
     that transaction has changed the session's row before.
     """
     user, session = request.user, _session(request)
-    if not user.is_authenticated or not session.has_row or not _owns(user, session):
+    if not user.is_authenticated or not _owns(user, session):
         return False
     if not _reserve(session):
         raise LockedOutError(_retry_after(session))
@@ -222,11 +228,13 @@ def _retry_after(session: SessionStore) -> int:
     return max(1, -(-left // timedelta(seconds=1)))
 
 
-def _owns(user: AbstractBaseUser, session: SessionStore) -> bool:
+def _owns(user: AbstractBaseUser | AnonymousUser, session: SessionStore) -> bool:
     """Say whether it is the session that signs the user in.
 
     Who signs in by a token can have any number of visitors' sessions, each with its attempts.
     """
+    if not user.is_authenticated or not session.has_row:
+        return False
     return bool(session.get(SESSION_KEY) == user._meta.pk.value_to_string(user))
 
 

@@ -224,14 +224,26 @@ def test_a_class_without_a_url_refuses(browser):
     assert may(browser, "/secret/class/plain/") == 403
 
 
-def test_a_token_elevates_no_visitors_session(user, settings):
+@pytest.mark.parametrize("place", ["cache", "table"])
+def test_a_token_elevates_no_visitors_session(user, settings, place):
     # Or who has stolen it would have three guesses at the password in each new session.
-    settings.CROSSAUTH_ANONYMOUS_SESSIONS = "table"
+    settings.CROSSAUTH_ANONYMOUS_SESSIONS = place
     token = devices.issue_token(user, client_name="phone", max_age=timedelta(hours=1))
     client = Client(HTTP_AUTHORIZATION=f"Bearer {token}")
     client.get("/put/?cart=full")
     assert try_password(client, PASSWORD) == "False"
     assert may(client) == 403
+
+
+def test_another_users_elevated_session_elevates_no_token(browser, user):
+    bob = make_user("bob@example.org", PASSWORD)
+    token = devices.issue_token(bob, client_name="phone", max_age=timedelta(hours=1))
+    try_password(browser, PASSWORD)
+    # The cookie signs nobody in any more, and so the token does.
+    get_user_model().objects.filter(pk=user.pk).update(is_active=False)
+    browser.defaults["HTTP_AUTHORIZATION"] = f"Bearer {token}"
+    assert whoami(browser) == str(bob.pk)
+    assert may(browser) == 403
 
 
 def test_a_renewed_hash_keeps_the_session(user, settings):

@@ -14,7 +14,12 @@ from django.http import HttpRequest
 from crossauth_django import crypto
 from crossauth_django.conf import conf
 from crossauth_django.fields import utc_now
-from crossauth_django.managers.credentials import fingerprints
+from crossauth_django.managers.credentials import (
+    REASONS,
+    fingerprints,
+    is_outdated,
+    reason_to_end,
+)
 from crossauth_django.managers.endings import timeout_reason
 from crossauth_django.managers.identifiers import storable, to_pk
 from crossauth_django.managers.sessions import TOKEN
@@ -154,16 +159,20 @@ def issue_token(user: AbstractBaseUser, *, client_name: str, max_age: timedelta)
 def user_of_token(token: str) -> AbstractBaseUser | None:
     """Return whom a bearer token signs in, in one query; None for every token that does not.
 
-    The activity is written at most once in ``CROSSAUTH_SESSION_TOUCH_INTERVAL``.
+    It ends when its user was disabled, or has another password or address, by a door without
+    signals. The activity is written at most once in ``CROSSAUTH_SESSION_TOUCH_INTERVAL``.
     """
     now, rows = utc_now(), UserSession.objects.primary().active()
     rows = rows.filter(token_hash=crypto.digest(token), kind=TOKEN)
-    row = rows.select_related("user").first()
-    user: Any = None if row is None else row.user
-    if row is None or user is None or not user.is_active:
+    row = rows.filter(user__isnull=False).select_related("user").first()
+    if row is None:
         return None
-    if (row.password_fingerprint, row.email_fingerprint) != fingerprints(user):
-        # Changed by a door without signals.
+    user: Any = row.user
+    reason = reason_to_end(row, user) if user.is_active else "user_disabled"
+    if reason is not None:
+        # While a hash is being renewed, the row is the first to know the new one.
+        if reason != REASONS["password_fingerprint"] or not is_outdated(user.password):
+            rows.end(reason)
         return None
     seen = row.last_active_at
     if seen is None or now - seen >= conf.CROSSAUTH_SESSION_TOUCH_INTERVAL:

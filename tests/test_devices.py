@@ -8,11 +8,13 @@ from datetime import timedelta
 import pytest
 import time_machine
 from django.contrib.auth import get_user_model
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import AnonymousUser
 from django.db import transaction
 from django.test import AsyncClient, AsyncRequestFactory, Client, override_settings
 
 from crossauth_django import devices
+from crossauth_django.managers.credentials import fingerprints
 from crossauth_django.models import UserSession
 from crossauth_django.sessions import SessionStore, SignedInBy, note_token
 from tests.accounts.conftest import make_user, set_email
@@ -363,10 +365,37 @@ def test_what_has_timed_out_keeps_its_end(user, settings, end, kept, reason):
         assert UserSession.objects.get().revoked_at == before.ended_at
 
 
-@pytest.mark.parametrize("changes", [{"is_active": False}, {"password": "another"}])
-def test_a_user_changed_without_signals_has_no_tokens(user, token, changes):
-    get_user_model().objects.filter(pk=user.pk).update(**changes)
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"is_active": False}, "user_disabled"),
+        ({"password": "another"}, "password_reset"),
+        ({"email": "new@example.org"}, "email_changed"),
+    ],
+)
+def test_a_user_changed_without_signals_has_no_tokens(user, token, change, reason):
+    users = get_user_model().objects.filter(pk=user.pk)
+    users.update(**change)
     assert whoami(bearer(token)) == ""
+    (device,) = devices.list_sessions(user, include_ended=True)
+    assert device.end_reason == reason
+    users.update(is_active=True, password=user.password, email=user.email)
+    assert whoami(bearer(token)) == ""
+
+
+def test_a_token_outlives_the_moment_at_which_a_hash_is_renewed(user):
+    # The first hasher but one: to be renewed.
+    password = make_password(PASSWORD, hasher="pbkdf2_sha256")
+    users = get_user_model().objects.filter(pk=user.pk)
+    users.update(password=password)
+    token = devices.issue_token(
+        users.get(), client_name="phone", max_age=timedelta(hours=1)
+    )
+    old, _email = fingerprints(users.get())
+    UserSession.objects.password_renewed(user.pk, old, "of the new hash")
+    assert devices.user_of_token(token) is None
+    UserSession.objects.password_renewed(user.pk, "of the new hash", old)
+    assert devices.user_of_token(token) == user
 
 
 def test_tokens_on_the_async_side(transactional_db):

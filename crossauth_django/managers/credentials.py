@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.hashers import get_hasher, identify_hasher
@@ -30,6 +31,13 @@ def fingerprints(user: AbstractBaseUser) -> tuple[str, str]:
         crypto.digest(text)[:32] for text in texts
     )
     return password_fingerprint, email_fingerprint
+
+
+def reason_to_end(row: Any, user: AbstractBaseUser) -> str | None:
+    """Say what is no longer as it was when this user's session began; None when all is."""
+    prints = zip(REASONS.items(), fingerprints(user), strict=True)
+    changed = (why for (column, why), now in prints if getattr(row, column) != now)
+    return next(changed, None)
 
 
 def saved_fingerprints(

@@ -20,7 +20,7 @@ from django.db.models import Q
 
 from crossauth_django.eventloop import is_loop_running, off_loop
 from crossauth_django.exceptions import AccountMissingError, InvalidCursorError
-from crossauth_django.managers.credentials import fingerprints
+from crossauth_django.managers.credentials import fingerprints, reason_to_end
 from crossauth_django.managers.identifiers import is_storable, storable, to_pk
 from crossauth_django.managers.refusals import refusal
 from crossauth_django.managers.sessions import TOKEN
@@ -119,14 +119,20 @@ class SessionStorage:
 
     @off_loop
     def get(self, *, token_hash: str, now: datetime) -> SessionRecord | None:
-        """Return the session while it is active, up to and including ``expires_at``."""
+        """Return the session while it is active, up to and including ``expires_at``.
+
+        None, too, when the user's password or address has changed by a door without signals.
+        """
         if not is_storable(token_hash):
             return None
-        rows = _sessions().primary().active(now)
-        found: SessionRecord | None = rows.filter(
+        rows = _sessions().primary().active(now).select_related("user")
+        found: Any = rows.filter(
             token_hash=token_hash, kind=TOKEN, user__isnull=False
         ).first()
-        return found
+        if found is None or reason_to_end(found, found.user) is not None:
+            return None
+        record: SessionRecord = found
+        return record
 
     @off_loop
     def get_any(self, session_id: Any) -> SessionRecord | None:

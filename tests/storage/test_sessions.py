@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.db import IntegrityError, transaction
 
 from crossauth_django import crypto, devices
@@ -46,6 +47,16 @@ def create(user, **changes):
         **changes,
     }
     return storage.create(**values)
+
+
+@pytest.mark.parametrize("field", ["password", "email"])
+def test_a_token_of_other_credentials_is_not_found(
+    user, django_assert_num_queries, field
+):
+    record = create(user)
+    get_user_model().objects.filter(pk=user.pk).update(**{field: "another"})
+    with django_assert_num_queries(1):
+        assert storage.get(token_hash=record.token_hash, now=NOW) is None
 
 
 def test_what_is_created_is_found_as_it_was(user):

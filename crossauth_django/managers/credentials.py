@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.hashers import get_hasher, identify_hasher
@@ -31,6 +31,18 @@ def fingerprints(user: AbstractBaseUser) -> tuple[str, str]:
         crypto.digest(text)[:32] for text in texts
     )
     return password_fingerprint, email_fingerprint
+
+
+class Login(NamedTuple):
+    """What of the user a sign-in has looked at."""
+
+    password_fingerprint: str
+    email_fingerprint: str
+    is_active: bool
+
+    @classmethod
+    def of(cls, user: AbstractBaseUser) -> Login:
+        return cls(*fingerprints(user), user.is_active)
 
 
 def reason_to_end(row: Any, user: AbstractBaseUser) -> str | None:

@@ -17,7 +17,7 @@ from django.db.models.sql import UpdateQuery
 from crossauth_django.conf import conf
 from crossauth_django.fields import utc_now
 from crossauth_django.managers.copies import get_copies
-from crossauth_django.managers.credentials import REASONS
+from crossauth_django.managers.credentials import REASONS, Login
 from crossauth_django.managers.endings import ending
 from crossauth_django.managers.moments import from_version
 from crossauth_django.managers.tombstones import (
@@ -184,11 +184,14 @@ class UserSessionManager(models.Manager.from_queryset(UserSessionQuerySet)):  # 
         write: Callable[[], bool],
         *,
         digest: str,
+        login: Login | None = None,
         moves_in: bool = False,
     ) -> bool:
         """Write a session of a user, and end those beyond the cap; False without such a user.
 
-        Sign-ins of one user wait for each other, so that the cap holds at every moment. The
+        False, too, when the user is no longer as ``login`` says: what ends sessions then has
+        not seen this one. Sign-ins of one user wait for each other, so that the cap holds at
+        every moment. The
         least recently active ends with reason ``session_limit``. One that moves in from the
         engine before ends no other; False when it had to end with the others.
         """
@@ -197,6 +200,10 @@ class UserSessionManager(models.Manager.from_queryset(UserSessionQuerySet)):  # 
 
         def work() -> bool:
             if not lock_user(users.all(), user_id):
+                return False
+            # Locked, because on MySQL a plain SELECT may see what was before the user was.
+            found = users.select_for_update().filter(pk=user_id)
+            if login is not None and login not in map(Login.of, found):
                 return False
             if moves_in and is_refused(user_id, using=using):
                 return False

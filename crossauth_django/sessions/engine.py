@@ -18,7 +18,7 @@ from django.contrib.sessions.backends.base import UpdateError
 from crossauth_django import crypto
 from crossauth_django.exceptions import StoreUnavailableError
 from crossauth_django.managers.copies import ROW, VISITOR, Copy, get_copies
-from crossauth_django.managers.credentials import fingerprints
+from crossauth_django.managers.credentials import Login, fingerprints
 from crossauth_django.managers.tombstones import bury
 from crossauth_django.models import UserSession
 from crossauth_django.sessions.current import note_loaded
@@ -156,7 +156,7 @@ class SessionStore(SessionReader):
             rows = UserSession.objects.primary().filter(token_hash=self._flushed)
             rows.update(end_reason="replaced_by_login")
             self._flushed = None
-        self._client, self._prints = client, fingerprints(user)
+        self._client, self._login = client, Login.of(user)
 
     def remember(self) -> None:
         """Let ``CROSSAUTH_SESSION_REMEMBER_ME_AGE`` stand for both timeouts and the cookie's age."""

@@ -12,7 +12,7 @@ from django.db import router
 
 from crossauth_django import crypto
 from crossauth_django.managers.copies import NO_MARK, ROW, VISITOR, Copy, get_copies
-from crossauth_django.managers.credentials import fingerprints
+from crossauth_django.managers.credentials import Login, fingerprints
 from crossauth_django.managers.identifiers import to_pk
 from crossauth_django.managers.moments import (
     from_seconds,
@@ -43,7 +43,7 @@ class SessionState(SessionBase):
     _is_asked_to_remember = False
     # What a sign-in said about the browser and the user, for the row.
     _client: dict[str, Any] | None = None
-    _prints: tuple[str, str] | None = None
+    _login: Login | None = None
     _end_reason: str | None = None
     # The session that was flushed by this one without a reason.
     _flushed: str | None = None
@@ -86,10 +86,10 @@ class SessionState(SessionBase):
             "sudo_until": None,
         }
         if SESSION_KEY in data:
-            password, email = self._prints or _fingerprints_of(data[SESSION_KEY])
+            password, email = _fingerprints_of(data[SESSION_KEY], self._login)
             values.update(password_fingerprint=password, email_fingerprint=email)
             values.update(self._client or {})
-            self._client = self._prints = None
+            self._client = self._login = None
         return values
 
     def _close(self, data: dict[str, Any]) -> str:
@@ -130,7 +130,9 @@ def database() -> str:
     return router.db_for_write(UserSession)
 
 
-def _fingerprints_of(user_id: str) -> tuple[str, str]:
+def _fingerprints_of(user_id: str, login: Login | None) -> tuple[str, str]:
+    if login is not None:
+        return login.password_fingerprint, login.email_fingerprint
     users = get_user_model()._base_manager.using(database())
     user = users.filter(pk=to_pk(get_user_model(), user_id)).first()
     return ("", "") if user is None else fingerprints(user)

@@ -62,7 +62,7 @@ class SessionWriter(SessionState):
         *,
         moves_in: bool = False,
     ) -> Copy:
-        copy = self._copy(data, time.time())
+        copy, login = self._copy(data, time.time()), self._login
         values = {**self._values(copy, data), **self._sign_in_values(copy, data)}
         row = UserSession(token_hash=digest, **values)
         using = database()
@@ -77,12 +77,16 @@ class SessionWriter(SessionState):
                     is_written = write()
             else:
                 is_written = UserSession.objects.sign_in(
-                    values["user_id"], write, digest=digest, moves_in=moves_in
+                    values["user_id"],
+                    write,
+                    digest=digest,
+                    login=login,
+                    moves_in=moves_in,
                 )
         except IntegrityError as error:
             raise (CreateError if found is None else UpdateError) from error
         if not is_written:
-            # The user is gone, or all of the user's sessions have ended.
+            # The user is gone or has changed, or all of the user's sessions have ended.
             raise UpdateError
         return self._put(digest, found, copy)
 
@@ -91,13 +95,14 @@ class SessionWriter(SessionState):
             self._client is not None or data[SESSION_KEY] != self._owner
         )
         copy = self._copy(data, time.time() if signs_in else found.created)
-        values = self._values(copy, data)
+        values, login = self._values(copy, data), self._login
         if signs_in:
             values.update(self._sign_in_values(copy, data))
         rows = UserSession.objects
         write = functools.partial(rows.write, digest, values)
         if signs_in and values["user_id"] is not None:
-            is_written = rows.sign_in(values["user_id"], write, digest=digest)
+            user_id = values["user_id"]
+            is_written = rows.sign_in(user_id, write, digest=digest, login=login)
         else:
             is_written = write()
         if not is_written:

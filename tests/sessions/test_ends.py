@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 from django.apps import apps
-from django.contrib.auth import get_user_model
+from django.contrib.auth import get_user_model, login
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.auth.signals import user_logged_in, user_logged_out
@@ -333,3 +333,40 @@ def test_an_unusable_password_is_another_one(user, browser):
     user.set_unusable_password()
     user.save(update_fields=["password"])
     assert reasons(user) == ["password_reset"]
+
+
+# A sign-in under way.
+
+
+@pytest.mark.parametrize("signals", [True, False])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("is_active", False), ("email", "new@example.org"), ("password", "another")],
+)
+@pytest.mark.parametrize("key", [None, "old"])
+def test_who_changes_while_signing_in_is_not_signed_in(
+    user, browser, rf, signals, field, value, key
+):
+    # The second signs in again over a session that has a row.
+    request = rf.post("/")
+    request.session = SessionStore(key and browser.cookies["sessionid"].value)
+    login(request, user)
+    users = get_user_model().objects
+    found = users.get()
+    setattr(found, field, value)
+    found.save() if signals else users.update(**{field: value})
+    with pytest.raises(UpdateError):
+        request.session.save()
+
+
+def test_a_site_may_sign_in_who_is_not_active(user, rf, settings):
+    settings.AUTHENTICATION_BACKENDS = [
+        "django.contrib.auth.backends.AllowAllUsersModelBackend"
+    ]
+    user.is_active = False
+    user.save()
+    request = rf.post("/")
+    request.session = SessionStore()
+    login(request, user)
+    request.session.save()
+    assert len(devices.list_sessions(user)) == 1

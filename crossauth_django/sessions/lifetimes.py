@@ -26,6 +26,15 @@ def timeouts(data: dict[str, Any]) -> tuple[timedelta, timedelta]:
     return conf.CROSSAUTH_SESSION_IDLE_TIMEOUT, conf.CROSSAUTH_SESSION_ABSOLUTE_TIMEOUT
 
 
+def touch_interval(data: dict[str, Any]) -> float:
+    """Return for how many seconds no activity is written.
+
+    At most half the idle timeout: what is not written would be over while it is in use.
+    """
+    interval = min(conf.CROSSAUTH_SESSION_TOUCH_INTERVAL, timeouts(data)[0] / 2)
+    return interval.total_seconds()
+
+
 def is_over(copy: Copy, data: dict[str, Any], now: float) -> bool:
     """Say whether the last moment of a session has passed; times in seconds since 1970.
 

@@ -16,7 +16,12 @@ from crossauth_django.managers.copies import MOVED, Copy, get_copies
 from crossauth_django.managers.moments import from_seconds
 from crossauth_django.managers.transactions import after_commit, in_real_transaction
 from crossauth_django.models import UserSession
-from crossauth_django.sessions.lifetimes import copy_of, expiry_of, is_over
+from crossauth_django.sessions.lifetimes import (
+    copy_of,
+    expiry_of,
+    is_over,
+    touch_interval,
+)
 from crossauth_django.sessions.previous import forget_previous, previous_data
 from crossauth_django.sessions.state import database
 from crossauth_django.sessions.writing import SessionWriter
@@ -68,8 +73,7 @@ class SessionReader(SessionWriter):
         if is_over(copy, data, now):
             return None
         self._found = copy
-        interval = conf.CROSSAUTH_SESSION_TOUCH_INTERVAL.total_seconds()
-        if SESSION_KEY not in data or now - copy.seen < interval:
+        if SESSION_KEY not in data or now - copy.seen < touch_interval(data):
             return data
         if self._touch(digest, copy, data):
             return data

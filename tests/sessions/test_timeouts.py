@@ -57,6 +57,18 @@ def test_a_shorter_setting_counts_for_sessions_that_began_before(clock, user, se
     assert not whoami(browser)
 
 
+def test_a_touch_interval_as_long_as_the_timeout_signs_no_active_user_out(
+    clock, user, settings
+):
+    settings.CROSSAUTH_SESSION_IDLE_TIMEOUT = timedelta(seconds=60)
+    browser = sign_in(user)
+    for _ in range(6):
+        clock.shift(timedelta(seconds=25))
+        assert whoami(browser)
+    clock.shift(timedelta(seconds=61))
+    assert not whoami(browser)
+
+
 def test_a_longer_setting_counts_from_the_next_activity_on(clock, user, settings):
     browser, idle = sign_in(user), sign_in(user)
     clock.shift(timedelta(minutes=20))

@@ -30,7 +30,7 @@ W040 lockout       no trusted hop, behind a proxy
 W041 lockout       no socket timeout
 W042 lockout       the unlock link is built from the request's Host
 E020 sessions      another SESSION_ENGINE while device features are used
-E021 sessions      CROSSAUTH_SESSION_PREVIOUS_ENGINE is no engine, or ours
+E021 sessions      CROSSAUTH_SESSION_PREVIOUS_ENGINE is no engine, ours, or that of signed cookies
 E022 sessions      BearerTokenMiddleware stands before AuthenticationMiddleware
 W020 sessions      SESSION_COOKIE_SECURE is off (``check --deploy``)
 W021 sessions      SESSION_COOKIE_HTTPONLY is off

@@ -18,6 +18,7 @@ from crossauth_django.conf import conf
 ENGINE = "crossauth_django.sessions"
 _STORE = "crossauth_django.sessions.engine.SessionStore"
 _MODEL = "crossauth_django.UserSession"
+_SIGNED_COOKIES = "django.contrib.sessions.backends.signed_cookies.SessionStore"
 _BEARER = "crossauth_django.middleware.BearerTokenMiddleware"
 _AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
 # Who sets one of these counts on our engine.
@@ -59,12 +60,17 @@ def check_previous_engine(**kwargs: Any) -> list[checks.CheckMessage]:
     if engine is None or fault("CROSSAUTH_SESSION_PREVIOUS_ENGINE"):
         return []
     found = ancestry(f"{engine}.SessionStore")
-    if found and _STORE not in found:
+    if not found:
+        wrong = "is no session engine"
+    elif _STORE in found:
+        wrong = "is this engine itself"
+    elif _SIGNED_COOKIES in found:
+        wrong = "keeps sessions in the cookie, whose value is no key: none of them can move in"
+    else:
         return []
     return [
         checks.Error(
-            f"CROSSAUTH_SESSION_PREVIOUS_ENGINE is {engine!r}, which is "
-            f"{'this engine itself' if found else 'no session engine'}.",
+            f"CROSSAUTH_SESSION_PREVIOUS_ENGINE is {engine!r}, which {wrong}.",
             hint="Set it to what SESSION_ENGINE was before, like "
             "'django.contrib.sessions.backends.db', or remove it.",
             id="crossauth_django.E021",

@@ -100,6 +100,16 @@ def test_what_weakens_sessions_is_said(good, name, value, expected):
     assert found() == expected
 
 
+@pytest.mark.parametrize(
+    "engine",
+    ["django.contrib.sessions.backends.signed_cookies", "tests.checks.cookies"],
+)
+def test_from_signed_cookies_nobody_moves_in(good, engine):
+    good.CROSSAUTH_SESSION_PREVIOUS_ENGINE = engine
+    assert found() == ["E021"]
+    assert "in the cookie" in sessions.check_previous_engine()[0].msg
+
+
 def test_a_count_of_sudo_that_is_rolled_back_is_said(good):
     connection = connections["default"]
     connection.settings_dict["ATOMIC_REQUESTS"] = True

@@ -39,6 +39,8 @@ _ORDERS = {
 }
 _DIGEST_LENGTH = 255
 _ID = re.compile(r"[0-9a-f]{32}")
+# One more is asked for, and a database counts in 64 bits with a sign.
+_MOST = 2**63 - 2
 # Ours are shorter; a long one is not worth a look.
 _CURSOR_LENGTH = 512
 
@@ -155,11 +157,12 @@ class SessionStorage:
 
         A cursor belongs to its order. Raise ``InvalidCursorError``, a ``ValueError``, for one
         that is malformed or of another order, and ``ValueError`` for an unknown order or status
-        and for a limit below 1.
+        and for a limit below 1, or above what a database counts.
         """
-        if limit < 1:
-            raise ValueError("limit must be at least 1")
-        if order_by not in _ORDERS:
+        if not 1 <= limit <= _MOST:
+            raise ValueError(f"limit must be 1 to {_MOST}")
+        # A tuple, because what somebody else sent may not be hashable.
+        if order_by not in tuple(_ORDERS):
             raise ValueError(f"unknown order {order_by!r}")
         field, is_descending = _ORDERS[order_by]
         beyond = Q() if cursor is None else _beyond(cursor, order_by)
@@ -277,7 +280,11 @@ def _read_cursor(cursor: str, order_by: str) -> tuple[datetime, str]:
     try:
         if len(cursor) > _CURSOR_LENGTH:
             raise ValueError("too long")
-        payload = json.loads(base64.urlsafe_b64decode(cursor.encode("ascii")))
+        raw = base64.urlsafe_b64decode(cursor.encode("ascii"))
+        # Python's decoder leaves out what is not of its alphabet, and what follows the padding.
+        if base64.urlsafe_b64encode(raw).decode() != cursor:
+            raise ValueError("not as it was encoded")
+        payload = json.loads(raw)
         order, value, pk = payload
         if order != order_by or not _ID.fullmatch(pk):
             raise ValueError("of another order, or no id")

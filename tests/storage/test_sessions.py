@@ -307,6 +307,20 @@ def test_cursors_that_are_not_ours_are_refused(user, cursor):
         storage.list_for_user(user.pk, now=NOW, cursor=cursor)
 
 
+@pytest.mark.parametrize("noise", ["garbage!", "*!\n", " ", "\n", "="])
+def test_a_cursor_with_anything_in_it_is_refused(user, noise):
+    create(user), create(user)
+    cursor = storage.list_for_user(user.pk, now=NOW, limit=1).next_cursor
+    for wrong in (cursor + noise, cursor[:9] + noise + cursor[9:], noise + cursor):
+        with pytest.raises(InvalidCursorError):
+            storage.list_for_user(user.pk, now=NOW, cursor=wrong)
+
+
+def test_the_largest_limit_is_one_that_a_database_takes(user):
+    create(user)
+    assert len(storage.list_for_user(user.pk, now=NOW, limit=2**63 - 2).records) == 1
+
+
 def test_a_cursor_belongs_to_its_order(user):
     spread(user)
     cursor = storage.list_for_user(user.pk, now=NOW, limit=1).next_cursor
@@ -317,7 +331,11 @@ def test_a_cursor_belongs_to_its_order(user):
 
 
 @pytest.mark.parametrize(
-    "options", [{"limit": 0}, {"limit": -1}, {"order_by": "id_asc"}]
+    "options",
+    [
+        *({"limit": 0}, {"limit": -1}, {"limit": 2**63}, {"limit": 2**63 - 1}),
+        *({"order_by": "id_asc"}, {"order_by": ["updated_at_asc"]}),
+    ],
 )
 def test_impossible_pages_are_refused(user, options):
     with pytest.raises(ValueError, match=r"limit|order"):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth.base_user import AbstractBaseUser
-from django.db.models import Q
+from django.db.models import F, Q
 from django.http import HttpRequest
 
 from crossauth_django import crypto
@@ -90,7 +90,9 @@ def list_sessions(
     rows, now = UserSession.objects.of_user(user.pk), utc_now()
     if not include_ended:
         rows = rows.active(now)
-    rows = rows.order_by("-last_active_at", "-created_at", "pk")
+    # PostgreSQL would list tokens that were never used first.
+    latest = F("last_active_at").desc(nulls_last=True)
+    rows = rows.order_by(latest, "-created_at", "pk")
     current = _current_digests(request)
     # Without the data, and without making a row of each.
     columns = (*_COLUMNS, *(_END_COLUMNS if include_ended else ()))

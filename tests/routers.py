@@ -18,6 +18,18 @@ class CacheTableRouter:
         return None if wanted is None else db == wanted
 
 
+class Everything:
+    """Every model is in one database."""
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+
+    def db_for_read(self, model: Any, **hints: Any) -> str:
+        return self.alias
+
+    db_for_write = db_for_read
+
+
 def _database(model: Any) -> str | None:
     table = getattr(getattr(model, "_meta", None), "db_table", "")
     return table.removeprefix("cache_") if table.startswith("cache_") else None

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 import time_machine
+from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import AnonymousUser
@@ -19,6 +20,7 @@ from crossauth_django.models import UserSession
 from crossauth_django.sessions import SessionStore, SignedInBy, note_token
 from tests.accounts.conftest import make_user, set_email
 from tests.concurrency import run_together
+from tests.routers import Everything
 from tests.sessions import conftest
 from tests.sessions.conftest import PASSWORD, run, sign_in, whoami
 
@@ -84,6 +86,16 @@ def test_the_latest_activity_comes_first(user):
         whoami(browsers[0])
         order = [str(current(client).pk) for client in browsers]
         assert handles(user) == [order[0], order[2], order[1]]
+
+
+@pytest.mark.parametrize("alias", list(django_settings.DATABASES))
+@pytest.mark.django_db(databases="__all__")
+def test_what_was_never_used_comes_last(settings, alias):
+    settings.DATABASE_ROUTERS = [Everything(alias)]
+    user = make_user("ann@example.org", PASSWORD)
+    sign_in(user)
+    devices.issue_token(user, client_name="phone", max_age=timedelta(days=1))
+    assert [each.kind for each in devices.list_sessions(user)] == ["browser", "token"]
 
 
 def test_ended_ones_are_listed_when_asked_for(user, browser):

@@ -20,6 +20,7 @@ from crossauth_django.models import UserSession
 from crossauth_django.sessions import SessionStore
 from tests.accounts.conftest import make_user
 from tests.concurrency import run_together
+from tests.routers import Everything
 from tests.sessions import conftest
 from tests.sessions.conftest import PASSWORD, run, sign_in, whoami
 
@@ -138,18 +139,6 @@ def test_a_burst_tries_three_passwords(crew, transactional_db):
 
 
 # The view's transaction.
-
-
-class Everything:
-    """Each model is in one database."""
-
-    def __init__(self, alias):
-        self.alias = alias
-
-    def db_for_read(self, model, **hints):
-        return self.alias
-
-    db_for_write = db_for_read
 
 
 @pytest.fixture(params=["postgres", "mariadb"])

@@ -10,7 +10,7 @@ import time_machine
 from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import make_password
-from django.contrib.auth.models import AnonymousUser
+from django.contrib.auth.models import AnonymousUser, UserManager
 from django.db import transaction
 from django.test import AsyncClient, AsyncRequestFactory, Client, override_settings
 
@@ -393,6 +393,21 @@ def test_a_user_changed_without_signals_has_no_tokens(user, token, change, reaso
     assert device.end_reason == reason
     users.update(is_active=True, password=user.password, email=user.email)
     assert whoami(bearer(token)) == ""
+
+
+def test_a_token_of_whom_the_default_manager_leaves_out_signs_nobody_in(
+    user, token, browser, monkeypatch
+):
+    class Kept(UserManager):
+        def get_queryset(self):
+            return super().get_queryset().exclude(last_name="deleted")
+
+    users = get_user_model()
+    kept = Kept()
+    kept.model = users
+    monkeypatch.setattr(users._meta, "default_manager", kept)
+    users.objects.filter(pk=user.pk).update(last_name="deleted")
+    assert (whoami(browser), whoami(bearer(token))) == ("", "")
 
 
 def test_a_token_outlives_the_moment_at_which_a_hash_is_renewed(user):

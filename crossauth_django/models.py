@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.conf import settings
 from django.contrib.auth import models as auth_models
-from django.db import models
+from django.db import models, router
 from django.utils.translation import gettext_lazy as _
 
 from crossauth_django.fields import (
@@ -219,6 +219,17 @@ class UserSession(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+    def delete(
+        self,
+        using: str | None = None,
+        keep_parents: bool = False,  # noqa: FBT001, FBT002  (Django's)
+    ) -> tuple[int, dict[str, int]]:
+        """Delete the row and, once that is committed, its copy."""
+        using = using or router.db_for_write(UserSession, instance=self)
+        deleted = super().delete(using=using, keep_parents=keep_parents)
+        UserSession.objects.using(using).forget([self.token_hash], buries=True)
+        return deleted
 
     @property
     def status(self) -> SessionStatus:

@@ -148,6 +148,13 @@ def test_deleted_rows_are_dead_at_once(session):
     assert again(session).session_key is None
 
 
+def test_so_is_one_that_is_deleted_by_itself(session):
+    row = UserSession.objects.get()
+    assert row.delete.alters_data
+    assert row.delete()[0] == 1
+    assert again(session).session_key is None
+
+
 def test_a_lease_that_nobody_took_up_is_no_session(session):
     copies = get_copies()
     copies.drop([session.digest])

@@ -47,7 +47,7 @@ class Device(NamedTuple):
 
     ``handle`` names it in ``revoke``; it is not the key and says nothing about it. ``kind`` is
     ``"browser"`` or ``"token"``. ``address`` is where it signed in from. ``end_reason`` is empty
-    while the session goes on.
+    while the session goes on, and when none was given.
     """
 
     handle: str
@@ -64,7 +64,7 @@ class Device(NamedTuple):
 
     @property
     def is_active(self) -> bool:
-        return not self.end_reason
+        return self.ended_at is None
 
     @property
     def browser(self) -> str:
@@ -106,7 +106,7 @@ def revoke(
     """End one session of this user, on every worker at its next request.
 
     False when the handle is unknown, malformed, another user's, or its session has ended:
-    one answer for all.
+    one answer for all. A ``reason`` of more than 32 characters is a ``ValueError``.
     """
     pk = to_pk(UserSession, handle)
     rows = UserSession.objects.primary().of_user(user.pk).filter(pk=pk)
@@ -141,8 +141,11 @@ def issue_token(user: AbstractBaseUser, *, client_name: str, max_age: timedelta)
     """Return a bearer token for ``BearerTokenMiddleware``; only its digest is kept.
 
     It is listed and revoked like any device, ends with a change of the password or the address,
-    and does not count among ``CROSSAUTH_MAX_SESSIONS_PER_USER``.
+    and does not count among ``CROSSAUTH_MAX_SESSIONS_PER_USER``. ``ValueError`` for a user who is
+    not saved.
     """
+    if user.pk is None or user._state.adding:
+        raise ValueError("a token needs a user who is saved")
     token, now = crypto.new_secret(), utc_now()
     password, email = fingerprints(user)
     UserSession.objects.create(

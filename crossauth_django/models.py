@@ -24,6 +24,7 @@ from crossauth_django.managers import (
     UserSessionManager,
 )
 from crossauth_django.managers.attributes import Attribute, HasUsablePassword
+from crossauth_django.managers.endings import REASON_LENGTH
 from crossauth_django.managers.sessions import BROWSER, TOKEN
 from crossauth_django.managers.users import hashed_password
 
@@ -206,7 +207,7 @@ class UserSession(models.Model):
     # No activity extends a session beyond this; None for tokens, which no activity extends.
     ends_at = AwareDateTimeField(null=True, editable=False)
     revoked_at = AwareDateTimeField(_("ended at"), null=True)
-    end_reason = models.CharField(_("end reason"), max_length=32, default="")
+    end_reason = models.CharField(_("end reason"), max_length=REASON_LENGTH, default="")
     sudo_failures = models.PositiveSmallIntegerField(default=0, editable=False)
     sudo_tried_at = AwareDateTimeField(null=True, editable=False)
     sudo_until = AwareDateTimeField(null=True, editable=False)

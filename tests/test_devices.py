@@ -106,6 +106,30 @@ def test_ended_ones_are_listed_when_asked_for(user, browser):
     assert (device.end_reason, device.is_active) == ("logout_all", False)
 
 
+def test_what_ended_without_a_reason_has_ended(user, browser):
+    assert devices.revoke(user, handles(user)[0], reason="")
+    (device,) = devices.list_sessions(user, include_ended=True)
+    assert (device.end_reason, device.is_active) == ("", False)
+
+
+def test_a_reason_that_no_column_holds_ends_nothing(user, browser, settings):
+    settings.CROSSAUTH_SESSION_PREVIOUS_ENGINE = "django.contrib.sessions.backends.db"
+    (handle,) = handles(user)
+    with pytest.raises(ValueError, match="32"):
+        devices.revoke(user, handle, reason="x" * 33)
+    with pytest.raises(ValueError, match="32"):
+        devices.revoke_all(user, reason="x" * 33)
+    assert UserSession.objects.count() == 1
+    assert devices.revoke(user, handle, reason="x" * 32)
+
+
+@pytest.mark.parametrize("who", [AnonymousUser(), get_user_model()()])
+def test_nobody_gets_a_token(db, who):
+    with pytest.raises(ValueError, match="saved"):
+        devices.issue_token(who, client_name="phone", max_age=timedelta(hours=1))
+    assert not UserSession.objects.exists()
+
+
 def test_revoke_ends_one_at_its_next_request(user, browser):
     other = sign_in(user)
     whoami(browser), whoami(other)

@@ -14,6 +14,8 @@ from crossauth_django.conf import LONGEST, Conf
 
 # Durations of which none is a meaning: the feature is off.
 _MAY_BE_ZERO = ("CROSSAUTH_DEVICE_COOKIE_AGE", "CROSSAUTH_SESSION_TOUCH_INTERVAL")
+# Of these, 0 would let nobody in.
+_AT_LEAST_ONE = ("CROSSAUTH_MAX_SESSIONS_PER_USER", "CROSSAUTH_SUDO_ATTEMPTS")
 _WORDS = {
     bool: "True or False",
     int: "a whole number",
@@ -39,6 +41,8 @@ def fault(name: str) -> str | None:
         return _odd(value, may_be_zero=name in _MAY_BE_ZERO)
     if type(value) is int and value < 0:
         return "must not be negative"
+    if type(value) is int and not value and name in _AT_LEAST_ONE:
+        return "must be at least 1"
     if name == "CROSSAUTH_BASE_URL" and value is not None and not _is_origin(value):
         return "is not a scheme and a host alone, like 'https://example.org'"
     return None

@@ -12,6 +12,16 @@ from crossauth_django.fields import AwareDateTimeField
 IDLE, ABSOLUTE = "session_timeout", "session_absolute_timeout"
 
 
+# As long as the column; SQLite would take more.
+REASON_LENGTH = 32
+
+
+def check_reason(reason: str) -> None:
+    """Raise ``ValueError`` for one that the table cannot keep."""
+    if len(reason) > REASON_LENGTH:
+        raise ValueError(f"a reason has at most {REASON_LENGTH} characters")
+
+
 def timeout_reason(expires_at: datetime, ends_at: datetime | None) -> str:
     """Say which timeout it was that a session met at ``expires_at``."""
     is_absolute = ends_at is not None and expires_at >= ends_at

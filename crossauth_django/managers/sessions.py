@@ -18,7 +18,7 @@ from crossauth_django.conf import conf
 from crossauth_django.fields import utc_now
 from crossauth_django.managers.copies import get_copies
 from crossauth_django.managers.credentials import REASONS, Login
-from crossauth_django.managers.endings import ending
+from crossauth_django.managers.endings import check_reason, ending
 from crossauth_django.managers.moments import from_version
 from crossauth_django.managers.tombstones import (
     bury,
@@ -74,6 +74,7 @@ class UserSessionQuerySet(_QuerySet):
         out when ``at`` is given, which then is the time of all. The copies are forgotten once
         the change is committed; every worker knows at its next request.
         """
+        check_reason(reason)
         values: Mapping[str, Any] = {"revoked_at": at, "end_reason": reason}
         if at is None:
             values = ending(utc_now(), Value(reason))
@@ -223,6 +224,7 @@ class UserSessionManager(models.Manager.from_queryset(UserSessionQuerySet)):  # 
         at: datetime | None = None,
     ) -> int:
         """End all sessions of a user but the ``spared``, also those that have not moved in yet."""
+        check_reason(reason)
         if user_id is not None:
             self.refuse_previous(user_id)
         rows = self.primary().of_user(user_id)

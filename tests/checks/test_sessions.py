@@ -135,7 +135,12 @@ def test_they_are_registered(settings):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("CROSSAUTH_ANONYMOUS_SESSIONS", "both"), ("CROSSAUTH_MAX_SESSIONS_PER_USER", -1)],
+    [
+        ("CROSSAUTH_ANONYMOUS_SESSIONS", "both"),
+        ("CROSSAUTH_MAX_SESSIONS_PER_USER", -1),
+        ("CROSSAUTH_MAX_SESSIONS_PER_USER", 0),
+        ("CROSSAUTH_SUDO_ATTEMPTS", 0),
+    ],
 )
 def test_impossible_values_are_errors(good, name, value):
     setattr(good, name, value)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from django.apps import apps
 from django.contrib.auth import SESSION_KEY, get_user_model
@@ -31,6 +31,9 @@ from crossauth_django.managers import credentials, users
 from crossauth_django.managers.transactions import after_commit
 from crossauth_django.models import UserSession
 from crossauth_django.signals import account_claimed
+
+if TYPE_CHECKING:
+    from crossauth_django.sessions import SessionStore
 
 logger = logging.getLogger("crossauth_django.lockout")
 
@@ -231,7 +234,11 @@ def end_sessions_of_changed_user(
     if is_flag_saved and not instance.is_active:
         UserSession.objects.end_all(instance.pk, "user_disabled")
     elif saved := credentials.saved_fingerprints(instance, update_fields):
-        spared = _current_digest(instance)
+        session = _current_session_of(instance)
+        spared = None
+        if session is not None:
+            session.follow(saved)
+            spared = session.digest if session.has_row else None
         UserSession.objects.credentials_changed(instance.pk, saved, spared=spared)
 
 
@@ -266,11 +273,11 @@ def _is_user(instance: models.Model, using: str) -> TypeGuard[AbstractBaseUser]:
     return is_user and using == router.db_for_write(model)
 
 
-def _current_digest(user: AbstractBaseUser) -> str | None:
+def _current_session_of(user: AbstractBaseUser) -> SessionStore | None:
+    """Return the session of the request under way when it is this user's, or becomes it."""
     from crossauth_django.sessions import current_session
 
     session = current_session()
-    if session is None or not session.has_row:
-        return None
     owner = user._meta.pk.value_to_string(user)
-    return session.digest if session.get(SESSION_KEY) == owner else None
+    is_theirs = session is not None and session.get(SESSION_KEY) == owner
+    return session if is_theirs else None

@@ -192,9 +192,8 @@ class UserSessionManager(models.Manager.from_queryset(UserSessionQuerySet)):  # 
 
         False, too, when the user is no longer as ``login`` says: what ends sessions then has
         not seen this one. Sign-ins of one user wait for each other, so that the cap holds at
-        every moment. The
-        least recently active ends with reason ``session_limit``. One that moves in from the
-        engine before ends no other; False when it had to end with the others.
+        every moment. The least recently active ends with reason ``session_limit``. One that
+        moves in from the engine before ends no other; False when it had to end with the others.
         """
         using = router.db_for_write(self.model)
         users = get_user_model()._base_manager.using(using)

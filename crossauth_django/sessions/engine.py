@@ -142,6 +142,8 @@ class SessionStore(SessionReader):
 
     def signed_in(self, user: AbstractBaseUser, client: dict[str, Any]) -> None:
         """Take a sign-in over: a new key, a new beginning, the browser for the device list."""
+        # One without a key has not been loaded.
+        note_loaded(self)
         if not self._is_fresh:
             # Django keeps the key when the same user signs in again.
             self.cycle_key()
@@ -157,6 +159,11 @@ class SessionStore(SessionReader):
             rows.update(end_reason="replaced_by_login")
             self._flushed = None
         self._client, self._login = client, Login.of(user)
+
+    def follow(self, saved: dict[str, str]) -> None:
+        """Take over what the request that signs a user in saves of them before the session."""
+        if self._login is not None:
+            self._login = Login(**{**self._login._asdict(), **saved})
 
     def remember(self) -> None:
         """Let ``CROSSAUTH_SESSION_REMEMBER_ME_AGE`` stand for both timeouts and the cookie's age."""

@@ -359,6 +359,19 @@ def test_who_changes_while_signing_in_is_not_signed_in(
         request.session.save()
 
 
+def test_the_request_that_signs_in_may_complete_the_account(user, client):
+    data = {"pk": user.pk, "email": "new@example.org"}
+    for _ in range(2):
+        # The second is signed in already, and signs in again.
+        assert client.post("/join/", data).status_code == 200
+        assert whoami(client) == str(user.pk)
+        data["email"] = "newer@example.org"
+    # What it began with is what the user has now.
+    user.refresh_from_db()
+    user.save()
+    assert whoami(client) == str(user.pk)
+
+
 def test_a_site_may_sign_in_who_is_not_active(user, rf, settings):
     settings.AUTHENTICATION_BACKENDS = [
         "django.contrib.auth.backends.AllowAllUsersModelBackend"

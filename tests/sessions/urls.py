@@ -51,6 +51,14 @@ def address(request: HttpRequest) -> HttpResponse:
     return HttpResponse("changed", content_type="text/plain")
 
 
+def join(request: HttpRequest) -> HttpResponse:
+    """Sign in, and complete the account in the same request."""
+    user = get_user_model().objects.get(pk=request.POST["pk"])
+    login(request, user, "django.contrib.auth.backends.ModelBackend")
+    set_email(user, request.POST["email"])
+    return HttpResponse("joined", content_type="text/plain")
+
+
 def flush(request: HttpRequest) -> HttpResponse:
     request.session.flush()
     return HttpResponse("flushed", content_type="text/plain")
@@ -141,6 +149,7 @@ urlpatterns = [
     path("asecret/class/", AsyncSecret.as_view()),
     path("asecret/", sudo.sudo_required(asecret)),
     path("address/", csrf_exempt(address)),
+    path("join/", csrf_exempt(join)),
     path("flush/", csrf_exempt(flush)),
     path("devices/", list_devices),
     path("others/", csrf_exempt(others)),

@@ -6,7 +6,12 @@ import base64
 import time
 from typing import TYPE_CHECKING, Any
 
-from django.contrib.auth import SESSION_KEY, get_user_model
+from django.contrib.auth import (
+    BACKEND_SESSION_KEY,
+    HASH_SESSION_KEY,
+    SESSION_KEY,
+    get_user_model,
+)
 from django.contrib.sessions.backends.base import SessionBase
 from django.db import router
 
@@ -25,6 +30,15 @@ from crossauth_django.sessions.lifetimes import expiry_of, timeouts
 
 # Serialized data that are text, as those of Django's own serializer are; no base64 begins so.
 _TEXT = "="
+# Nearly every session says these in many letters. In a copy a control character stands for each:
+# JSON has none of its own, and text that has is left as it is.
+_SHORT_TEXT = "~"
+_SHORT = {
+    "\1": f'"{SESSION_KEY}":',
+    "\2": f'"{BACKEND_SESSION_KEY}":',
+    "\3": f'"{HASH_SESSION_KEY}":',
+    "\4": '"django.contrib.auth.backends.ModelBackend"',
+}
 
 
 class SessionState(SessionBase):
@@ -96,12 +110,20 @@ class SessionState(SessionBase):
         """Return the data as a copy carries them: the copy as a whole is signed."""
         raw: bytes = self.serializer().dumps(data)
         try:
-            return _TEXT + raw.decode("utf-8")
+            text = raw.decode("utf-8")
         except UnicodeDecodeError:
             return base64.b64encode(raw).decode("ascii")
+        if any(short in text for short in _SHORT):
+            return _TEXT + text
+        for short, long in _SHORT.items():
+            text = text.replace(long, short)
+        return _SHORT_TEXT + text
 
     def _open(self, text: str) -> dict[str, Any]:
-        is_text = text.startswith(_TEXT)
+        if text.startswith(_SHORT_TEXT):
+            for short, long in _SHORT.items():
+                text = text.replace(short, long)
+        is_text = text.startswith((_TEXT, _SHORT_TEXT))
         raw = text[1:].encode() if is_text else base64.b64decode(text)
         try:
             data: dict[str, Any] = self.serializer().loads(raw)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from typing import Any
 
 import pytest
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from hypothesis import given
 from hypothesis import strategies as st
 
 from crossauth_django.managers.copies import ROW, VISITOR, Copy
+from crossauth_django.sessions import SessionStore
 
 DIGEST = hashlib.sha256(b"key").hexdigest()
 # From 1970 to 9999, to the millisecond.
@@ -50,3 +54,42 @@ def test_what_others_have_made_is_none(text):
 @given(st.text())
 def test_any_text_is_none_and_no_error(text):
     assert Copy.parse(DIGEST, text) is None
+
+
+PHRASES = [
+    *(SESSION_KEY, BACKEND_SESSION_KEY, HASH_SESSION_KEY),
+    *(f'"{SESSION_KEY}":', "django.contrib.auth.backends.ModelBackend", "\1", "\4"),
+]
+texts = st.text() | st.sampled_from(PHRASES)
+
+
+@given(st.dictionaries(texts, texts | st.integers() | st.dictionaries(texts, texts)))
+def test_data_come_back_as_they_were(data):
+    store = SessionStore()
+    assert store._open(store._close(data)) == data
+
+
+class ControlSerializer:
+    """Writes what JSON never does."""
+
+    def dumps(self, data: Any) -> bytes:
+        return b"\1\4" + json.dumps(data, separators=(",", ":")).encode()
+
+    def loads(self, raw: bytes) -> Any:
+        assert raw.startswith(b"\1\4")
+        return json.loads(raw[2:])
+
+
+def test_text_with_control_characters_comes_back_too(settings):
+    settings.SESSION_SERIALIZER = f"{__name__}.ControlSerializer"
+    store, data = SessionStore(), dict.fromkeys(PHRASES, "text")
+    assert store._open(store._close(data)) == data
+
+
+def test_what_signs_nearly_everybody_in_is_short():
+    data = {
+        SESSION_KEY: "1",
+        BACKEND_SESSION_KEY: "django.contrib.auth.backends.ModelBackend",
+        HASH_SESSION_KEY: "f" * 64,
+    }
+    assert len(SessionStore()._close(data)) < 80

@@ -36,7 +36,7 @@ from tests.concurrency import run_together
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-ROUNDS = 6
+ROUNDS = 4
 
 
 def rounds(count: int = ROUNDS) -> Iterator[int]:

@@ -171,7 +171,7 @@ def _start_postgres(service: Service) -> str:
     )
     service.spawn(
         *(program("postgres"), "-D", data, "-F", "-p", str(service.port), "-k", data),
-        *("-c", "listen_addresses=127.0.0.1", "-c", "max_connections=400"),
+        *("-c", "listen_addresses=127.0.0.1", "-c", "max_connections=1000"),
         *("-c", "full_page_writes=off", "-c", "synchronous_commit=off"),
         user=user,
     )
@@ -201,7 +201,7 @@ def _start_mariadb(service: Service) -> str:
         *(f"--socket={service.folder}/s", f"--pid-file={service.folder}/pid"),
         *("--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=64M"),
         *(
-            "--max-connections=400",
+            "--max-connections=1000",
             "--character-set-server=utf8mb4",
             "--skip-name-resolve",
         ),

@@ -62,7 +62,9 @@ def users_with(email: str) -> int:
 
 def kinds(results: list[Any]) -> set[type]:
     """Which errors came; ours may be the library's too, under their own name."""
-    return {type(result) for result in results if isinstance(result, BaseException)}
+    errors = [result for result in results if isinstance(result, BaseException)]
+    print(*map(repr, errors), sep="\n")  # noqa: T201  (seen where the test fails)
+    return {type(error) for error in errors}
 
 
 def test_sixteen_sign_ups_with_one_identity_make_one_user():

@@ -390,15 +390,23 @@ def running_database(alias: str) -> str:
 
 
 def waiting(cursor: Any) -> list[int]:
-    """Return the ids of connections that wait for a lock on the table."""
+    """Return the ids of connections to this database that wait for a lock.
+
+    Other test processes have databases of their own on the server.
+    """
     if cursor.db.vendor == "postgresql":
-        cursor.execute("SELECT pid FROM pg_locks WHERE NOT granted")
+        # What waits for a transaction has no database; the table that it has open has.
+        cursor.execute(
+            "SELECT pid FROM pg_locks WHERE NOT granted AND pid IN (SELECT l.pid FROM pg_locks l"
+            " JOIN pg_database d ON d.oid = l.database WHERE datname = current_database())"
+        )
     else:
         # The list is made anew only when nobody has read it for 0.1 s.
         time.sleep(0.15)
         cursor.execute(
             "SELECT trx_mysql_thread_id FROM information_schema.innodb_trx"
-            " WHERE trx_state = 'LOCK WAIT'"
+            " JOIN information_schema.processlist ON id = trx_mysql_thread_id"
+            " WHERE trx_state = 'LOCK WAIT' AND db = DATABASE()"
         )
     return [row[0] for row in cursor.fetchall()]
 

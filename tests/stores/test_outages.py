@@ -282,21 +282,30 @@ def test_a_step_that_the_database_sacrifices_to_a_deadlock_is_done_again(alias, 
     with connections[name].cursor() as cursor:
 
         def close_the_circle() -> None:
-            cursor.execute(lock, [first])
+            with contextlib.suppress(OperationalError):
+                cursor.execute(lock, [first])
+                sacrificed.append("the step")
             cursor.execute("ROLLBACK")
 
-        cursor.execute("BEGIN")
-        # Whoever has written more is not the one that is given up.
-        for number in range(20):
-            values = [f"{key}-{number}", "", "2026-01-01"]
-            cursor.execute(f"INSERT INTO {table} VALUES (%s, %s, %s)", values)
-        cursor.execute(lock, [second])
-        outcome = outcome_during(
-            close_the_circle,
-            lambda: store.step(COUNT, keys, [60_000], slot="s"),
-            until=lambda: waiting(cursor) != [],
-        )
-    assert outcome == [2, 2]
+        # PostgreSQL gives up whoever has waited for a second when it looks: where that second
+        # is over before the circle is closed, that is us.
+        for count in (2, 3, 4):
+            sacrificed: list[str] = []
+            cursor.execute("BEGIN")
+            # Whoever has written more is not the one that is given up.
+            for number in range(20):
+                values = [f"{key}-{number}", "", "2026-01-01"]
+                cursor.execute(f"INSERT INTO {table} VALUES (%s, %s, %s)", values)
+            cursor.execute(lock, [second])
+            outcome = outcome_during(
+                close_the_circle,
+                lambda: store.step(COUNT, keys, [60_000], slot="s"),
+                until=lambda: waiting(cursor) != [],
+            )
+            assert outcome == [count, count]
+            if sacrificed:
+                break
+    assert sacrificed
 
 
 @pytest.mark.parametrize("alias", DATABASE_ALIASES[1:])

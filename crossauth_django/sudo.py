@@ -182,21 +182,23 @@ def _reserve(session: SessionStore) -> bool:
 
 def _count_apart(rows: Any) -> bool:
     """Count in a transaction of its own, but do not wait for that of the caller, who waits."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    deadline, last = time.monotonic() + _PATIENCE_SECONDS, None
     while True:
         try:
             with transaction.atomic(using=rows.db):
                 locked = rows.select_for_update(nowait=True).values_list("pk")
                 if locked.first() is not None:
                     return _count(rows)
-        except OperationalError:
+        except OperationalError as error:
             if time.monotonic() < deadline:
                 time.sleep(_PAUSE_SECONDS)
                 continue
+            # Not always a row that is held: the database may be gone.
+            last = error
         raise TransactionManagementError(
             "The session's row is held by a transaction, perhaps by this one. Call elevate() "
             "before what signs in, saves the session or changes the user, or outside of it."
-        )
+        ) from last
 
 
 def _count(rows: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The contract of every store engine: six operations, each one atomic step."""
+"""The contract of every store engine: a few operations, each of which stands alone."""
 
 from __future__ import annotations
 
@@ -73,7 +73,8 @@ class Store(ABC):
     A server that does not answer raises ``StoreUnavailableError``, never "missing".
 
     ``slot`` puts a key beside the others of the same slot on a Redis Cluster (a hash tag), so
-    that one ``step`` may span them; it is part of the key's identity, on every engine.
+    that one ``step`` or ``get_many`` may span them; it is part of the key's identity, on every
+    engine.
 
     A store is shared by all threads of a process and holds no state between two calls. The
     async twins do the same on a thread, so that the event loop goes on meanwhile.
@@ -107,6 +108,15 @@ class Store(ABC):
         """Return the value, or None when the key is missing or expired."""
 
     @abstractmethod
+    def get_many(self, keys: Sequence[str], *, slot: str) -> list[str | None]:
+        """Return the values in the order of the keys, None for each that is missing or expired.
+
+        The keys differ from each other; several need a ``slot``. Each is read as ``get`` reads
+        it, in as few round trips as the server allows; on memcached somebody may write between
+        two of them.
+        """
+
+    @abstractmethod
     def delete(self, key: str, *, slot: str = "") -> bool:
         """Forget the key and say whether a live value was there; a missing key is no error."""
 
@@ -133,7 +143,7 @@ class Store(ABC):
     ) -> Reply:
         """Run one read-modify-write over ``keys``, alone: no other operation comes in between.
 
-        Several keys need a ``slot`` and differ from each other. Raise ``StoreUnavailableError``
+        The keys differ from each other; several need a ``slot``. Raise ``StoreUnavailableError``
         when it is not known whether the step took effect.
         """
 
@@ -149,6 +159,9 @@ class Store(ABC):
 
     async def aget(self, key: str, *, slot: str = "") -> str | None:
         return await self._in_thread(self.get)(key, slot=slot)
+
+    async def aget_many(self, keys: Sequence[str], *, slot: str) -> list[str | None]:
+        return await self._in_thread(self.get_many)(keys, slot=slot)
 
     async def adelete(self, key: str, *, slot: str = "") -> bool:
         return await self._in_thread(self.delete)(key, slot=slot)
@@ -177,9 +190,9 @@ class Store(ABC):
 
     def _distinct(self, keys: Sequence[str], slot: str) -> Sequence[str]:
         if len(keys) > 1 and not slot:
-            raise ValueError("A step over several keys needs a slot.")
+            raise ValueError("Several keys need a slot.")
         if len(set(keys)) != len(keys):
-            raise ValueError("A step needs keys that differ from each other.")
+            raise ValueError("The keys must differ from each other.")
         return keys
 
 

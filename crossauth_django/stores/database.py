@@ -69,6 +69,10 @@ class DatabaseStore(Store):
         row = self._run(lambda table: table.read(name))
         return None if row is None else row.live_value
 
+    def get_many(self, keys: Sequence[str], *, slot: str) -> list[str | None]:
+        names = [self._name(key, slot) for key in self._distinct(keys, slot)]
+        return self._run(lambda table: table.values(names)) if names else []
+
     def delete(self, key: str, *, slot: str = "") -> bool:
         return self.pop(key, slot=slot) is not None
 

@@ -122,6 +122,15 @@ class MemcachedStore(Store):
     def get(self, key: str, *, slot: str = "") -> str | None:
         return self._swap(self._name(key, slot), lambda old: (old.live_value, None))
 
+    def get_many(self, keys: Sequence[str], *, slot: str) -> list[str | None]:
+        names = [self._name(key, slot) for key in self._distinct(keys, slot)]
+        tries = attempts(self.alias)
+        while True:
+            next(tries)
+            found = [_unpacked(data) for data in self._clients.read_many(names)]
+            if not any(entry.is_locked for entry in found):
+                return [entry.live_value for entry in found]
+
     def delete(self, key: str, *, slot: str = "") -> bool:
         return self.pop(key, slot=slot) is not None
 
@@ -158,7 +167,7 @@ class MemcachedStore(Store):
         while True:
             next(tries)
             data, token = self._clients.read(name)
-            old = _NOTHING if data is None else _unpacked(data)
+            old = _unpacked(data)
             if old.is_locked:
                 continue
             answer, new = judge(old)
@@ -234,7 +243,7 @@ class MemcachedStore(Store):
         try:
             for name in names:
                 data, token = self._clients.read(name)
-                entry = _NOTHING if data is None else _unpacked(data)
+                entry = _unpacked(data)
                 if entry.lock == lock:
                     free = _unlocked(entry)
                     self._clients.write(name, free.packed(), token, free.exptime())
@@ -256,7 +265,9 @@ def _unlocked(entry: Entry) -> Entry:
     return Entry(entry.expiry, entry.value)
 
 
-def _unpacked(data: bytes) -> Entry:
+def _unpacked(data: bytes | None) -> Entry:
+    if data is None:
+        return _NOTHING
     head, value = data.split(b"\n", 1)
     expiry, lock, locked_until = head.decode("ascii").split(" ")
     return Entry(int(expiry), value, lock, int(locked_until))

@@ -9,11 +9,13 @@ a miss that the server has said.
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from crossauth_django.exceptions import StoreUnavailableError
+
+T = TypeVar("T")
 
 # What was read and the token to swap it by; None, None for a miss.
 Found: TypeAlias = "tuple[bytes, Any] | tuple[None, None]"
@@ -31,6 +33,8 @@ class Client(Protocol):
     failures: tuple[type[Exception], ...]
 
     def read(self, name: str) -> Found: ...
+
+    def read_many(self, names: Sequence[str]) -> list[bytes | None]: ...
 
     def write(self, name: str, data: bytes, token: Any, exptime: int) -> bool:
         """Swap for what has this token, or with None add; False when somebody was faster."""
@@ -56,6 +60,15 @@ class PyMemcacheClient:
     def read(self, name: str) -> Found:
         found: Found = self._server(name).gets(name)
         return found
+
+    def read_many(self, names: Sequence[str]) -> list[bytes | None]:
+        by_server = defaultdict(list)
+        for name in names:
+            by_server[self._server(name)].append(name)
+        found: dict[str, bytes] = {}
+        for server, its_names in by_server.items():
+            found |= server.get_multi(its_names)
+        return [found.get(name) for name in names]
 
     def write(self, name: str, data: bytes, token: Any, exptime: int) -> bool:
         server = self._server(name)
@@ -104,6 +117,15 @@ class PyLibMCClient:
                 return found
         raise self._error("libmemcached does not see an entry that is there")
 
+    def read_many(self, names: Sequence[str]) -> list[bytes | None]:
+        keys = {name: name.encode() for name in names}
+        found = self._client.get_multi(list(keys.values()))
+        # A miss is believed as little as that of one.
+        return [
+            found[key] if key in found else self._read_missed(name)
+            for name, key in keys.items()
+        ]
+
     def write(self, name: str, data: bytes, token: Any, exptime: int) -> bool:
         try:
             if token is None:
@@ -116,6 +138,9 @@ class PyLibMCClient:
 
     def close(self) -> None:
         self._client.disconnect_all()
+
+    def _read_missed(self, name: str) -> bytes | None:
+        return None if self._is_missing(name) else self.read(name)[0]
 
     def _is_missing(self, name: str) -> bool:
         try:
@@ -136,18 +161,10 @@ class Clients:
         self._inherited = self._idle
 
     def read(self, name: str) -> Found:
-        client, is_used = self._take()
-        try:
-            found = client.read(name)
-        except client.failures as error:
-            client.close()
-            self.close()
-            if not is_used:
-                raise self._unavailable(error) from error
-            # The server may have started anew since. Reading twice does no harm.
-            return self.read(name)
-        self._idle.append(client)
-        return found
+        return self._ask(lambda client: client.read(name))
+
+    def read_many(self, names: Sequence[str]) -> list[bytes | None]:
+        return self._ask(lambda client: client.read_many(names))
 
     def write(self, name: str, data: bytes, token: Any, exptime: int) -> bool:
         client, _ = self._take()
@@ -168,6 +185,20 @@ class Clients:
         while self._idle:
             client, _ = self._take()
             client.close()
+
+    def _ask(self, reading: Callable[[Client], T]) -> T:
+        client, is_used = self._take()
+        try:
+            found = reading(client)
+        except client.failures as error:
+            client.close()
+            self.close()
+            if not is_used:
+                raise self._unavailable(error) from error
+            # The server may have started anew since. Reading twice does no harm.
+            return self._ask(reading)
+        self._idle.append(client)
+        return found
 
     def _take(self) -> tuple[Client, bool]:
         if self._process != os.getpid():

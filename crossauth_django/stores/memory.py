@@ -74,6 +74,11 @@ class MemoryStore(Store):
             value: str | None = self._cache.get(name)
             return value
 
+    def get_many(self, keys: Sequence[str], *, slot: str) -> list[str | None]:
+        names = [stored_name(key, slot) for key in self._distinct(keys, slot)]
+        with self._lock:
+            return [self._cache.get(name) for name in names]
+
     def delete(self, key: str, *, slot: str = "") -> bool:
         return self.pop(key, slot=slot) is not None
 

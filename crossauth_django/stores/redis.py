@@ -33,7 +33,7 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
 
 class RedisStore(Store):
-    """Raw text under SET, GET, DEL, GETDEL and EVALSHA; exact across machines."""
+    """Raw text under SET, GET, MGET, DEL, GETDEL and EVALSHA; exact across machines."""
 
     def __init__(self, alias: str, cache: BaseCache, params: Mapping[str, Any]) -> None:
         super().__init__(alias, cache)
@@ -85,6 +85,11 @@ class RedisStore(Store):
 
     def get(self, key: str, *, slot: str = "") -> str | None:
         return _decode(self._call("GET", self._name(key, slot)))
+
+    def get_many(self, keys: Sequence[str], *, slot: str) -> list[str | None]:
+        names = [self._name(key, slot) for key in self._distinct(keys, slot)]
+        values = self._call("MGET", *names) if names else []
+        return [_decode(value) for value in values]
 
     def delete(self, key: str, *, slot: str = "") -> bool:
         return bool(self._call("DEL", self._name(key, slot)))

@@ -70,6 +70,10 @@ class CacheTable:
         """Return the row, expired or not."""
         return self._rows([name]).get(name)
 
+    def values(self, names: Sequence[str]) -> list[str | None]:
+        """Return what lives under each name, in one query."""
+        return _live_values(self._rows(names), names)
+
     def put(self, name: str, value: str, life: int | None) -> None:
         """Replace value and lifetime; a lifetime that is over removes the row."""
         if life is not None and life <= 0:
@@ -162,8 +166,7 @@ class CacheTable:
         rows: dict[str, Row],
     ) -> Reply:
         now = now_ms()
-        values = [rows[n].live_value if n in rows else None for n in names]
-        reply, writes = decide(step, values, now, args)
+        reply, writes = decide(step, _live_values(rows, names), now, args)
         for position, (value, life) in writes.items():
             if value is None:
                 self._remove(names[position])
@@ -238,6 +241,10 @@ class CacheTable:
         else:
             moment = datetime.fromtimestamp(seconds, zone)
         return self._connection.ops.adapt_datetimefield_value(moment)
+
+
+def _live_values(rows: dict[str, Row], names: Sequence[str]) -> list[str | None]:
+    return [rows[name].live_value if name in rows else None for name in names]
 
 
 def _parsed(text: str) -> Row:

@@ -22,6 +22,7 @@ TWINS: dict[str, Callable[[Store], Any]] = {
     "set": lambda store: store.aset("key", "value", 60),
     "add": lambda store: store.aadd("key", "value", 60),
     "get": lambda store: store.aget("key"),
+    "get_many": lambda store: store.aget_many(["a", "b"], slot="s"),
     "delete": lambda store: store.adelete("key"),
     "pop": lambda store: store.apop("key"),
     "step": lambda store: store.astep(COUNT, ["key"], [60_000]),

@@ -13,6 +13,7 @@ from asgiref.sync import sync_to_async
 from django.core.cache import caches
 from django.db import connections, transaction
 from django.test import override_settings
+from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -56,6 +57,24 @@ def test_set_replaces_the_value(store, key):
     store.set(key, "first", 60)
     store.set(key, "second", 60)
     assert store.get(key) == "second"
+
+
+def test_many_are_read_in_the_order_of_their_keys(store, key):
+    a, b, missing = key + "a", key + "b", key + "missing"
+    store.set(a, "", 60, slot="s")
+    store.set(b, "välue \ud800", slot="s")
+    store.set(missing, "in no slot")
+    found = store.get_many([b, missing, a], slot="s")
+    assert found == ["välue \ud800", None, ""]
+    assert store.get_many([missing], slot="") == ["in no slot"]
+    assert store.get_many([], slot="s") == []
+
+
+def test_what_has_expired_is_missing_among_many(store, key, wait):
+    store.set(key, "value", 0.2, slot="s")
+    store.set(key + "longer", "value", 30, slot="s")
+    wait(0.25)
+    assert store.get_many([key, key + "longer"], slot="s") == [None, "value"]
 
 
 def test_many_are_deleted_together(store, key):
@@ -248,8 +267,12 @@ def test_a_step_writes_over_what_add_set_and_the_other_way_round(store, key):
 def test_several_keys_need_a_slot_and_differ(store, key):
     with pytest.raises(ValueError, match="slot"):
         store.step(COUNT, [key, key + "b"], [60_000])
+    with pytest.raises(ValueError, match="slot"):
+        store.get_many([key, key + "b"], slot="")
     with pytest.raises(ValueError, match="differ"):
         store.step(COUNT, [key, key], [60_000], slot="s")
+    with pytest.raises(ValueError, match="differ"):
+        store.get_many([key, key], slot="s")
 
 
 def test_a_step_cannot_write_without_a_lifetime(store, alias, key):
@@ -265,12 +288,14 @@ def test_the_async_twins_do_the_same(store, key):
     async def handler() -> list[Any]:
         await store.aset(key, "value", 60)
         answers = [await store.aget(key), await store.aadd(key, "other", 60)]
+        answers.append(await store.aget_many([key], slot=""))
         answers += [await store.apop(key), await store.adelete(key)]
         answers.append(await store.astep(COUNT, [key], [60_000], slot="s"))
         await sync_to_async(connections.close_all)()
         return answers
 
-    assert asyncio.run(handler()) == ["value", False, "value", False, [1]]
+    expected = ["value", False, ["value"], "value", False, [1]]
+    assert asyncio.run(handler()) == expected
 
 
 def test_the_plain_methods_work_on_a_running_loop(store, key):
@@ -281,11 +306,13 @@ def test_the_plain_methods_work_on_a_running_loop(store, key):
             store.add(key, "2"),
             store.step(COUNT, [key], [60_000]),
             store.step(COUNT, [key, "b"], [60_000], slot=key),
+            store.get_many([key, "b"], slot=key),
             store.pop(key),
             store.delete(key),
         ]
 
-    assert asyncio.run(handler()) == ["1", False, [2], [1, 1], "2", False]
+    expected = ["1", False, [2], [1, 1], ["1", "1"], "2", False]
+    assert asyncio.run(handler()) == expected
 
 
 def test_prefix_version_and_key_function_separate(store, alias, key, settings):
@@ -378,6 +405,15 @@ def test_what_is_neither_expired_nor_djangos_survives_its_culling(alias, key, se
         caches[alias].set("theirs", "value", 60)
         assert caches[alias].get("theirs") == "value"
     assert store.pop(key) == "value"
+
+
+@pytest.mark.parametrize("alias", DATABASE_ALIASES, indirect=True)
+def test_a_database_reads_many_in_one_query(store, alias, key):
+    keys = [key, key + "b"]
+    store.step(COUNT, keys, [60_000], slot="s")
+    with CaptureQueriesContext(connections[alias.removeprefix("database_")]) as queries:
+        assert store.get_many(keys, slot="s") == ["1", "1"]
+    assert len(queries) == 1
 
 
 @pytest.mark.parametrize("alias", DATABASE_ALIASES, indirect=True)

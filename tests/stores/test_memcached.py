@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 import time_machine
+from django.conf import settings
 
 from crossauth_django.exceptions import StoreBusyError, StoreUnavailableError
 from crossauth_django.stores import Outcome, Write, get_store
-from tests.stores.servers import cache
+from tests.stores.servers import cache, running
 from tests.stores.steps import COUNT, TestStep
 
 LONGER_THAN_A_LOCK = 6
@@ -119,6 +120,28 @@ def test_a_value_that_is_refused_leaves_no_connection_open(store, key):
     gc.collect()
 
 
+def test_whoever_reads_many_waits_for_a_step(store, key):
+    keys = [key, key + "b"]
+    store.step(COUNT, keys, [60_000], slot="s")
+    names = [store._name(each, "s") for each in keys]
+    with time_machine.travel(time.time() - LONGER_THAN_A_LOCK + 1.5):
+        assert store._hold(names, "dead") is not None
+    begun = time.monotonic()
+    assert store.get_many(keys, slot="s") == ["1", "1"]
+    assert time.monotonic() - begun > 0.2
+
+
+def test_many_are_read_from_several_servers(alias, key, keys):
+    first = settings.CACHES[alias]["LOCATION"]
+    with running("memcached") as second, cache(alias, LOCATION=[first, second.url]):
+        store = get_store(alias)
+        names = keys(20)
+        for name in names[1:]:
+            store.set(name, name, 60, slot="s")
+        assert store.get_many(names, slot="s") == [None, *names[1:]]
+        store.close()
+
+
 @pytest.mark.parametrize("alias", ["pymemcache"])
 def test_a_key_that_stays_busy_is_an_error_in_the_end(store, key):
     def twin(values: Sequence[str | None], now: int, args: Sequence[str]) -> Outcome:
@@ -150,7 +173,7 @@ class Liar(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         for line in self.rfile:
-            if line.startswith(b"gets "):
+            if line.startswith((b"get ", b"gets ")):
                 self.wfile.write(b"END\r\n")
             elif line.startswith(b"cas "):
                 self.rfile.read(int(line.split()[4]) + 2)
@@ -167,5 +190,7 @@ def test_a_miss_that_the_server_does_not_confirm_is_an_error(alias):
             store = get_store(alias)
             with pytest.raises(StoreUnavailableError, match="does not see"):
                 store.get("key")
+            with pytest.raises(StoreUnavailableError, match="does not see"):
+                store.get_many(["a", "b"], slot="s")
             store.close()
         server.shutdown()

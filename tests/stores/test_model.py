@@ -21,7 +21,9 @@ VALUES = st.sampled_from(["", "1", "é"])
 # On the server's own clock nothing may be close to its end, elsewhere everything may be.
 LIVES = st.sampled_from([None, 60, 3600, 0, -1])
 SHORT_LIVES = st.sampled_from([None, 0.5, 1, 1.5, 3, 60, 0])
-OPERATIONS = st.sampled_from(["set", "add", "get", "delete", "pop", "append", "wait"])
+OPERATIONS = st.sampled_from(
+    ["set", "add", "get", "get_many", "delete", "pop", "append", "wait"]
+)
 
 
 class Model:
@@ -56,7 +58,7 @@ def wanted(
         return [(old or "") + value]
     if operation == "pop":
         return model.pop(key, slot)
-    answers = {"add": old is None, "get": old}
+    answers = {"add": old is None, "get": old, "get_many": [old]}
     if operation == "delete":
         return model.pop(key, slot) is not None
     return answers.get(operation)
@@ -67,6 +69,8 @@ def done(store: Any, operation: str, key: str, slot: str, value: str, ttl: Any) 
         return getattr(store, operation)(key, value, ttl, slot=slot)
     if operation == "append":
         return store.step(APPEND, [key], [value], slot=slot)
+    if operation == "get_many":
+        return store.get_many([key], slot=slot)
     return getattr(store, operation)(key, slot=slot)
 
 

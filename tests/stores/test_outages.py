@@ -62,6 +62,7 @@ OPERATIONS: dict[str, Callable[[Store], Any]] = {
     "set": lambda store: store.set("key", "value", 60),
     "add": lambda store: store.add("key", "value", 60),
     "get": lambda store: store.get("key"),
+    "get many": lambda store: store.get_many(["a", "b"], slot="s"),
     "delete": lambda store: store.delete("key"),
     "delete many": lambda store: store.delete_many(["key"]),
     "pop": lambda store: store.pop("key"),
@@ -153,6 +154,7 @@ def test_a_step_whose_answer_is_lost_is_not_sent_again(server, alias):
         ("CONFIG SET min-replicas-to-write 3", "step"),
         ("REPLICAOF 127.0.0.1 1", "pop"),
         ("CONFIG SET requirepass secret", "get"),
+        ("CONFIG SET requirepass secret", "get many"),
     ],
 )
 def test_a_redis_that_refuses_is_not_a_missing_key(server, alias, command, operation):
@@ -194,7 +196,7 @@ def test_a_redis_that_still_loads_is_not_a_missing_key(server, alias):
     server.kill()
     server.spawn(*server.process.args, "--key-load-delay", "100000")
     server.wait_until(lambda: services._answers(server.port))
-    for operation in ("get", "pop", "step"):
+    for operation in ("get", "get many", "pop", "step"):
         with pytest.raises(StoreUnavailableError, match=r"(?i)loading"):
             OPERATIONS[operation](store)
     server.wait_until(lambda: outcome_of(store, "key") != "unavailable")
@@ -211,6 +213,8 @@ def test_a_dead_memcached_of_several_hands_its_keys_to_no_other(server, alias):
                 store.set(f"key-{number}", "value")
             second.kill()
             outcomes = {outcome_of(store, f"key-{number}") for number in range(20)}
+            with pytest.raises(StoreUnavailableError):
+                store.get_many([f"key-{number}" for number in range(20)], slot="s")
     assert outcomes == {"value", "unavailable"}
 
 

@@ -56,6 +56,9 @@ def test_each_operation_is_one_command(store, key, raw):
             store.add(key, "1", 60),
             store.add(key, "1", 0),
             store.get(key),
+            store.get_many([key], slot=""),
+            store.get_many([key, key + "b"], slot="s"),
+            store.get_many([], slot="s"),
             store.step(COUNT, [key], [60_000]),
             store.pop(key),
             store.delete(key),
@@ -63,7 +66,7 @@ def test_each_operation_is_one_command(store, key, raw):
         ],
     )
     assert " ".join(sent) == (
-        "SET SET DEL SET SET EXISTS GET EVALSHA GETDEL DEL EVALSHA"
+        "SET SET DEL SET SET EXISTS GET MGET MGET EVALSHA GETDEL DEL EVALSHA"
     )
 
 
@@ -129,6 +132,7 @@ def test_a_site_that_decodes_answers_changes_nothing(alias, key):
         store.set(key, "lone \ud800", 60)
         assert store.pop(key) == "lone \ud800"
         assert store.step(COUNT, [key], [60_000]) == [1]
+        assert store.get_many([key], slot="") == ["1"]
 
 
 def test_what_a_site_does_with_a_new_connection_is_done(alias, key):
@@ -220,6 +224,7 @@ def test_a_cluster_is_followed():
         assert [store.get(f"key-{n}") for n in (0, 18, 19)] == [None, None, "19"]
         for slot in "abcdef":
             assert store.step(COUNT, ["a", "b"], [60_000], slot=slot) == [1, 1]
+            assert store.get_many(["b", "c", "a"], slot=slot) == ["1", None, "1"]
         store.close()
 
 

@@ -13,9 +13,13 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from crossauth_django.fields import utc_now
+from crossauth_django.managers.endings import of_status
 from crossauth_django.models import SocialAccount, User, UserSession
 
 if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
+
     _ModelAdmin = admin.ModelAdmin[UserSession]
     _SocialAccountAdmin = admin.ModelAdmin[SocialAccount]
     _UserAdmin = auth_admin.UserAdmin[User]
@@ -24,6 +28,32 @@ else:
     _ModelAdmin = _SocialAccountAdmin = admin.ModelAdmin
     _UserAdmin = auth_admin.UserAdmin
     _UserCreationForm = auth_forms.AdminUserCreationForm
+
+
+class StateFilter(admin.SimpleListFilter):
+    """By the status, also of those that ended with all of their user's."""
+
+    title = _("state")
+    parameter_name = "state"
+
+    def lookups(
+        self, request: HttpRequest, model_admin: Any
+    ) -> list[tuple[str, StrOrPromise]]:
+        return [
+            ("active", _("active")),
+            ("expired", _("expired")),
+            ("revoked", _("ended")),
+        ]
+
+    def queryset(
+        self, request: HttpRequest, rows: models.QuerySet[UserSession]
+    ) -> models.QuerySet[UserSession]:
+        status = self.value()
+        known = [each for each, _name in self.lookup_choices]
+        if status not in known:
+            return rows
+        found: models.QuerySet[UserSession] = rows.filter(of_status(status, utc_now()))
+        return found
 
 
 @admin.register(UserSession)
@@ -36,7 +66,7 @@ class UserSessionAdmin(_ModelAdmin):
     )
     readonly_fields = fields
     list_display = ("user", "kind", "ip", "created_at", "last_active_at", "state")
-    list_filter = ("kind", "end_reason")
+    list_filter = ("kind", StateFilter)
     list_select_related = ("user",)
     # Counting a large table takes longer than showing a page of it.
     show_full_result_count = False

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
-from django.db.models import F, Q
+from django.db.models import F
 from django.http import HttpRequest
 
 from crossauth_django import crypto
@@ -21,7 +21,7 @@ from crossauth_django.managers.credentials import (
     is_outdated,
     reason_to_end,
 )
-from crossauth_django.managers.endings import timeout_reason
+from crossauth_django.managers.endings import ended, timeout_reason
 from crossauth_django.managers.identifiers import storable, to_pk
 from crossauth_django.managers.sessions import TOKEN
 from crossauth_django.models import UserSession
@@ -37,7 +37,7 @@ _COLUMNS = (
     *("pk", "kind", "token_hash", "client_name", "user_agent", "ip"),
     *("created_at", "last_active_at", "expires_at"),
 )
-_END_COLUMNS = ("ends_at", "revoked_at", "end_reason")
+_END_COLUMNS = ("ends_at", "revoked_at", "end_reason", "met_at", "met_reason")
 # Longer than any real one; the text is the client's.
 _USER_AGENT_LENGTH = 1000
 
@@ -90,7 +90,7 @@ def list_sessions(
     """
     rows, now = UserSession.objects.of_user(user.pk), utc_now()
     if not include_ended:
-        rows = rows.active(now)
+        rows = UserSession.objects.going_on_of(user.pk).filter(expires_at__gte=now)
     # PostgreSQL would list tokens that were never used first.
     latest = F("last_active_at").desc(nulls_last=True)
     rows = rows.order_by(latest, "-created_at", "pk")
@@ -117,7 +117,7 @@ def revoke_others(request: HttpRequest, *, reason: str = "user_revoked_all") -> 
     """End all sessions and tokens of the request's user but this one; return how many."""
     # The user first, because asking who it is loads the session.
     user_id = _user_id(request)
-    spared = Q(token_hash__in=_current_digests(request))
+    spared = _current_digests(request)
     return UserSession.objects.end_all(user_id, reason, spared=spared)
 
 
@@ -263,8 +263,12 @@ def _device(
     ends_at: datetime | None = None,
     ended_at: datetime | None = None,
     end_reason: str = "",
+    met_at: datetime | None = None,
+    met_reason: str | None = None,
 ) -> Device:
-    if ended_at is None and now > expires_at:
+    if ended_at is None and met_at is not None:
+        ended_at, end_reason = ended(met_at, met_reason or "", expires_at, ends_at)
+    elif ended_at is None and now > expires_at:
         ended_at, end_reason = expires_at, timeout_reason(expires_at, ends_at)
     return Device(
         handle=str(pk),

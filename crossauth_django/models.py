@@ -24,11 +24,13 @@ from crossauth_django.managers import (
     UserSessionManager,
 )
 from crossauth_django.managers.attributes import Attribute, HasUsablePassword
-from crossauth_django.managers.endings import REASON_LENGTH
+from crossauth_django.managers.endings import REASON_LENGTH, ended, last_end
 from crossauth_django.managers.sessions import BROWSER, TOKEN
 from crossauth_django.managers.users import hashed_password
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from crossauth_django.protocols import SessionStatus
 
 
@@ -165,11 +167,40 @@ def new_handle() -> str:
     return secrets.token_hex(16)
 
 
+class SessionsEnd(models.Model):
+    """An end of all sessions that a user had: one row, however many they were.
+
+    A session has met it when its ``began_after`` is smaller, unless it had ended before.
+    """
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        related_name="crossauth_sessions_ends",
+        verbose_name=_("user"),
+    )
+    ended_at = AwareDateTimeField(_("ended at"), db_index=True, default=utc_now)
+    reason = models.CharField(_("end reason"), max_length=REASON_LENGTH)
+    # How many were signed in, those that were spared left out.
+    sessions = models.PositiveIntegerField(_("sessions"), default=0)
+
+    class Meta:
+        verbose_name = _("end of sessions")
+        verbose_name_plural = _("ends of sessions")
+
+    def __str__(self) -> str:
+        return str(self.reason)
+
+
 class UserSession(models.Model):
     """A signed-in browser or a bearer token, by the SHA-256 of its secret.
 
     Rows are written by the manager and by the session engine alone. ``changed_at`` moves with
     every change but a mere activity, so that a cached copy can tell whether it is the row's.
+
+    What ends all sessions of a user writes no row of theirs (``SessionsEnd``). A row that is
+    loaded says so all the same, in ``revoked_at``, ``end_reason`` and ``status``; in queries the
+    conditions of ``UserSessionQuerySet`` do.
     """
 
     # Not counted: it is the handle that the owner sees.
@@ -183,7 +214,11 @@ class UserSession(models.Model):
         null=True,
         related_name="crossauth_sessions",
         verbose_name=_("user"),
+        # Of the index below.
+        db_index=False,
     )
+    # The number of the last end of all sessions that the user had seen by then.
+    began_after = models.BigIntegerField(default=0, editable=False)
     kind = models.CharField(
         _("kind"),
         max_length=8,
@@ -217,9 +252,26 @@ class UserSession(models.Model):
     class Meta:
         verbose_name = _("session")
         verbose_name_plural = _("sessions")
+        # So that a row says that it has met an end however it is loaded.
+        base_manager_name = "objects"
+        indexes = [
+            models.Index(
+                fields=["user", "began_after"], name="crossauth_django_of_user"
+            )
+        ]
 
     def __str__(self) -> str:
         return str(self.id)
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Begin after what has ended all sessions of the user so far."""
+        begins = self._state.adding and self.user_id is not None
+        if begins:
+            self.began_after = last_end(self.user_id)
+        super().save(*args, **kwargs)
+        if begins:
+            # Whoever asks reads it.
+            del self.began_after
 
     def delete(
         self,
@@ -231,6 +283,17 @@ class UserSession(models.Model):
         deleted = super().delete(using=using, keep_parents=keep_parents)
         UserSession.objects.using(using).forget([self.token_hash], buries=True)
         return deleted
+
+    def _meet(self, reason: str | None) -> None:
+        met_at: datetime | None = vars(self).get("met_at")
+        # What is loaded later is met then.
+        is_told = not {"revoked_at", "end_reason"}.isdisjoint(vars(self))
+        if met_at is not None and is_told and self.revoked_at is None:
+            times = self.expires_at, self.ends_at
+            self.revoked_at, self.end_reason = ended(met_at, reason or "", *times)
+
+    # What the manager's queries set, after ``met_at``: the end of all that the row has met.
+    met_reason = property(fset=_meet)
 
     @property
     def status(self) -> SessionStatus:

@@ -13,8 +13,8 @@ from django.db import connections, models, router, transaction
 from django.utils import timezone
 
 from crossauth_django.conf import conf
-from crossauth_django.models import SocialAccount, UserSession
-from crossauth_django.sessions.purging import purgeable
+from crossauth_django.models import SessionsEnd, SocialAccount, UserSession
+from crossauth_django.sessions.purging import purgeable, purgeable_ends
 from crossauth_django.stores import backend_of
 from crossauth_django.stores.portable import SLACK_SECONDS
 
@@ -61,6 +61,8 @@ def register(table: Table) -> None:
 
 
 register(Table(UserSession, purgeable))
+# After the rows that have met them.
+register(Table(SessionsEnd, purgeable_ends))
 
 
 def tables() -> list[Table]:

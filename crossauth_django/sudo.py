@@ -203,7 +203,7 @@ def _count_apart(rows: Any) -> bool:
 
 def _count(rows: Any) -> bool:
     now, limit = utc_now(), conf.CROSSAUTH_SUDO_ATTEMPTS
-    rows = rows.filter(revoked_at=None)
+    rows = rows.not_ended()
     forgotten = Q(sudo_tried_at=None) | Q(
         sudo_failures__lt=limit, sudo_tried_at__lte=now - conf.CROSSAUTH_SUDO_WINDOW
     )

@@ -6,6 +6,12 @@ replaces that mark and nothing else, in one atomic step. Ending a session ends t
 then takes away whatever stands there, marks included. So whoever read the row before it ended
 finds the mark gone, also after the cache was flushed, and revives nothing.
 
+Nobody takes away the copies of all sessions of a user one by one. Each session of a user has a key
+whose digest begins as the user's bucket does, a row's copy carries the stamp that its bucket had
+before the row was read, and both are read in one round trip: a copy with another stamp is not
+believed. Ending all takes the stamp of the bucket away, and it never comes back. Others of the
+bucket are asked of their rows once.
+
 A server that was away may come back with copies that are out of date. What changed lately is then
 forgotten before any copy is believed (``_settle``), and a copy is never believed for longer than
 ``CROSSAUTH_SESSION_TOUCH_INTERVAL`` without asking the row.
@@ -13,89 +19,42 @@ forgotten before any copy is believed (``_settle``), and a copy is never believe
 
 from __future__ import annotations
 
-import base64
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
-from typing import NamedTuple, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
-from django.conf import settings
-from django.utils.crypto import constant_time_compare
-
-from crossauth_django import crypto
 from crossauth_django.conf import conf
 from crossauth_django.exceptions import StoreUnavailableError
+from crossauth_django.managers.buckets import bucket, bucket_of
+from crossauth_django.managers.copy_format import (
+    LEASE,
+    MOVED,
+    NO_MARK,
+    NONCE,
+    ROW,
+    STAMP,
+    VISITOR,
+    Copy,
+    Mark,
+)
 from crossauth_django.managers.outages import Outage
 from crossauth_django.stores import Outcome, Step, Store, Write, engine_of, get_store
 
 R = TypeVar("R")
 
-# The first letter of what stands in the cache.
-ROW, VISITOR, LEASE, MOVED = "s", "v", "l", "m"
-# How nothing begins.
-NO_MARK = "-"
-
 _LEASE_SECONDS = 10
+# Renewed when it is over, at the price of asking the rows once.
+_STAMP_SECONDS = 30 * 24 * 3600
 # Requests that were under way with the old key when it was replaced.
 _MOVED_SECONDS = 60
 # Clocks of workers differ, and a request takes its time.
 _MARGIN = timedelta(seconds=60)
 
+_STAMP_KEY = "session-stamp"
 
-class Copy(NamedTuple):
-    """What stands in the cache for one session; times in seconds since 1970."""
-
-    kind: str
-    nonce: str
-    # When the row was last asked, and the last activity written.
-    seen: float
-    created: float
-    # No activity extends a session beyond this.
-    ends: float
-    # When it is over without further activity, as the row says.
-    expires: float
-    # The row's ``changed_at`` in microseconds: tells whether the row has changed since.
-    version: int
-    text: str
-
-    def dump(self, digest: str) -> str:
-        """Return what is stored, signed: who writes to the cache cannot make sessions up.
-
-        Small, because there are many: hexadecimal milliseconds, the later moments as distances.
-        """
-        moments = self.created, self.seen, self.ends, self.expires
-        first, *later = (round(1000 * moment) for moment in moments)
-        distances = [*(each - first for each in later), self.version - 1000 * first]
-        numbers = "|".join(f"{number:x}" for number in (first, *distances))
-        body = f"{numbers}|{self.text}"
-        signature = _signature(self.kind, digest, body, settings.SECRET_KEY)
-        return f"{self.mark}{signature}|{body}"
-
-    @property
-    def mark(self) -> str:
-        """How this copy begins, and no other."""
-        return f"{self.kind}{self.nonce}|"
-
-    @classmethod
-    def parse(cls, digest: str, value: str) -> Copy | None:
-        """Read what is stored; None for a mark without a copy, and for what others have made."""
-        head, _bar, body = value.partition("|")
-        kind, nonce = head[:1], head[1:]
-        signature, _bar, body = body.partition("|")
-        if kind not in (ROW, VISITOR) or not _is_ours(signature, kind, digest, body):
-            return None
-        *numbers, text = body.split("|", 5)
-        first, seen, ends, expires, version = (int(number, 16) for number in numbers)
-        return cls(
-            kind,
-            nonce,
-            seen=(first + seen) / 1000,
-            created=first / 1000,
-            ends=(first + ends) / 1000,
-            expires=(first + expires) / 1000,
-            version=1000 * first + version,
-            text=text,
-        )
+# Which digests changed so lately, and which users' sessions were all ended.
+Changed: TypeAlias = Callable[[timedelta], "tuple[list[str], list[Any]]"]
 
 
 def _decide(values: Sequence[str | None], now: int, args: Sequence[str]) -> Outcome:
@@ -111,6 +70,25 @@ def _decide(values: Sequence[str | None], now: int, args: Sequence[str]) -> Outc
 SWAP = Step("session_swap", _decide)
 
 
+def _decide_lease(
+    values: Sequence[str | None], now: int, args: Sequence[str]
+) -> Outcome:
+    mark, mark_ms, fresh, fresh_ms, row, nonce_length = args
+    found, stamp = values
+    start = 1 + int(nonce_length)
+    if found is not None and not (
+        found.startswith(row) and found[start : start + len(fresh)] != stamp
+    ):
+        return Outcome([""], {})
+    writes = {0: Write(mark, int(mark_ms))}
+    if stamp is None:
+        stamp, writes[1] = fresh, Write(fresh, int(fresh_ms))
+    return Outcome([stamp], writes)
+
+
+LEASE_STEP = Step("session_lease", _decide_lease)
+
+
 class Copies:
     """The copies in one store, and what this process knows about reaching it."""
 
@@ -124,40 +102,42 @@ class Copies:
         self._failures = 0
         self._outage = Outage("Sessions are read from the table meanwhile")
 
-    def read(
-        self, digest: str, changed: Callable[[timedelta], list[str]]
-    ) -> str | None:
-        """Return what stands there; one round trip. Raise ``StoreUnavailableError``.
+    def read(self, digest: str, changed: Changed) -> str | None:
+        """Return what is believed of what stands there; one round trip.
 
-        ``changed`` answers with the digests of the rows that changed so lately; it is asked
-        only when the server may have been away.
+        ``changed`` answers with the digests of the rows that changed so lately, and with the
+        users whose sessions were all ended; it is asked only when the server may have been away.
+        Raise ``StoreUnavailableError``.
         """
         return self._reach(lambda: self._read(digest, changed))
 
-    def lease(self, digest: str) -> str | None:
-        """Put a mark where nothing stands; None when something does, or nothing may."""
-        mark = f"{LEASE}{_nonce()}|"
+    def lease(self, digest: str) -> Mark:
+        """Put a mark where nothing stands that is believed; ``NO_MARK`` where it may not."""
+        mark, key = f"{LEASE}{_random(NONCE)}", _key(digest)
         if not self._keeps_rows:
-            return None
+            return NO_MARK
+        lives = _LEASE_SECONDS * 1000, _STAMP_SECONDS * 1000
+        args = (mark, lives[0], _random(STAMP), lives[1], ROW, NONCE)
+        keys, slot = [key, _STAMP_KEY], bucket(digest)
         try:
-            is_ours = self._reach(
-                lambda: self.store.add(_key(digest), mark, _LEASE_SECONDS)
+            reply = self._reach(
+                lambda: self.store.step(LEASE_STEP, keys, args, slot=slot)
             )
         except StoreUnavailableError:
-            return None
-        return mark if is_ours else None
+            return NO_MARK
+        return Mark(mark, str(reply[0])) if reply[0] else NO_MARK
 
-    def put(self, digest: str, mark: str, copy: Copy, ttl: float) -> Copy:
+    def put(self, digest: str, mark: Mark, copy: Copy, ttl: float) -> Copy:
         """Replace the mark by the row's copy, or leave what another writer knows better.
 
         Whatever else stands there may be older than the row and is forgotten.
         """
-        new = copy._replace(kind=ROW, nonce=_nonce())
         # In the memory of one process no mark is a row's: what a visitor left there goes.
-        mark = mark if self._keeps_rows else NO_MARK
+        mark = mark if mark.stamp and self._keeps_rows else NO_MARK
+        new = copy._replace(kind=ROW, nonce=_random(NONCE), stamp=mark.stamp)
         try:
             if self._reach(
-                lambda: self._swap(digest, mark, new, ttl, ROW + VISITOR + LEASE)
+                lambda: self._swap(digest, mark.text, new, ttl, ROW + VISITOR + LEASE)
             ):
                 return new
         except StoreUnavailableError:
@@ -166,7 +146,10 @@ class Copies:
 
     def add_visitor(self, digest: str, copy: Copy, ttl: float) -> bool:
         """Begin a session without a row; False when the key is taken. May raise."""
-        return self._reach(lambda: self.store.add(_key(digest), copy.dump(digest), ttl))
+        key, slot = _key(digest), bucket(digest)
+        return self._reach(
+            lambda: self.store.add(key, copy.dump(digest), ttl, slot=slot)
+        )
 
     def replace_visitor(self, digest: str, copy: Copy, ttl: float) -> bool:
         """Write a session without a row; False when it has ended. May raise."""
@@ -178,24 +161,33 @@ class Copies:
         Tried however the server did lately: silence would leave a copy alive. Tried again when
         an answer was lost, by another connection than the one that broke.
         """
-        keys = [_key(digest) for digest in digests]
-        error = self._delete(keys) and self._delete(keys)
-        if error is not None:
-            self._note(error)
-        return error is None
+        return self._delete([_place(digest) for digest in digests])
+
+    def disbelieve(self, users: Iterable[Any]) -> bool:
+        """Believe no copy any more of these users' rows that were read before; like ``drop``."""
+        return self._delete([(_STAMP_KEY, bucket_of(user)) for user in users])
 
     def mark_moved(self, digest: str) -> bool:
         """Say for a minute that the session has another key; False when it failed."""
+        key, slot = _key(digest), bucket(digest)
         try:
-            self.store.set(_key(digest), MOVED, _MOVED_SECONDS)
+            self.store.set(key, MOVED, _MOVED_SECONDS, slot=slot)
         except StoreUnavailableError as error:
             self._note(error)
             return False
         return True
 
-    def _delete(self, keys: Sequence[str]) -> StoreUnavailableError | None:
+    def _delete(self, places: Sequence[tuple[str, str]]) -> bool:
+        error = self._try_delete(places) and self._try_delete(places)
+        if error is not None:
+            self._note(error)
+        return error is None
+
+    def _try_delete(
+        self, places: Sequence[tuple[str, str]]
+    ) -> StoreUnavailableError | None:
         try:
-            self.store.delete_many(keys)
+            self.store.delete_many(places)
         except StoreUnavailableError as error:
             return error
         return None
@@ -205,21 +197,27 @@ class Copies:
     ) -> bool:
         ttl_ms = max(1, int(ttl * 1000))
         args = (mark, copy.dump(digest), ttl_ms, forgotten)
-        return self.store.step(SWAP, [_key(digest)], args) == [1]
+        slot = bucket(digest)
+        return self.store.step(SWAP, [_key(digest)], args, slot=slot) == [1]
 
-    def _read(
-        self, digest: str, changed: Callable[[timedelta], list[str]]
-    ) -> str | None:
+    def _read(self, digest: str, changed: Changed) -> str | None:
         if self._is_in_doubt:
             self._settle(changed)
         settled = self._settled
-        value = self.store.get(_key(digest))
+        value = self._believed(digest)
         if self.store.connections_made != self._connections:
             self._settle(changed)
         elif settled == self._settled:
             return value
         # Another thread may have settled since: what was read before may be out of date.
-        return self.store.get(_key(digest))
+        return self._believed(digest)
+
+    def _believed(self, digest: str) -> str | None:
+        keys, slot = [_key(digest), _STAMP_KEY], bucket(digest)
+        value, stamp = self.store.get_many(keys, slot=slot)
+        if value is None or not value.startswith(ROW):
+            return value
+        return value if value[1 + NONCE :].startswith(f"{stamp}|") else None
 
     def _reach(self, operation: Callable[[], R]) -> R:
         if self._outage.is_silent:
@@ -230,7 +228,7 @@ class Copies:
             self._note(error)
             raise
 
-    def _settle(self, changed: Callable[[timedelta], list[str]]) -> None:
+    def _settle(self, changed: Changed) -> None:
         """Forget what changed while the server may have been away.
 
         Copies that were not asked about since then ask the row themselves (a touch).
@@ -239,12 +237,11 @@ class Copies:
         while connections != self.store.connections_made:
             # Read first: what changes while connecting is then found, or sent to the server.
             connections = self.store.connections_made
+            digests, users = changed(conf.CROSSAUTH_SESSION_TOUCH_INTERVAL + _MARGIN)
             self.store.delete_many(
                 [
-                    _key(digest)
-                    for digest in changed(
-                        conf.CROSSAUTH_SESSION_TOUCH_INTERVAL + _MARGIN
-                    )
+                    *map(_place, digests),
+                    *((_STAMP_KEY, bucket_of(user)) for user in users),
                 ]
             )
         # First, so that whoever sees the connections counted sees this, too.
@@ -274,22 +271,9 @@ def _key(digest: str) -> str:
     return f"session:{digest}"
 
 
-def _is_ours(signature: str, kind: str, digest: str, body: str) -> bool:
-    """Say whether this site has signed it, also before ``SECRET_KEY`` was rotated.
-
-    A visitor has no row from which the copy could be made anew.
-    """
-    return any(
-        constant_time_compare(signature, _signature(kind, digest, body, key))
-        for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
-    )
+def _place(digest: str) -> tuple[str, str]:
+    return _key(digest), bucket(digest)
 
 
-def _signature(kind: str, digest: str, body: str, key: str | bytes) -> str:
-    # 128 bits of it.
-    found = crypto.keyed_digest("session", f"{kind}|{digest}|{body}", key=key)[:32]
-    return base64.b64encode(bytes.fromhex(found)).decode("ascii").rstrip("=")
-
-
-def _nonce() -> str:
-    return secrets.token_urlsafe(9)
+def _random(length: int) -> str:
+    return secrets.token_urlsafe(length)[:length]

@@ -1,11 +1,23 @@
-"""What is written into a session's row when it ends."""
+"""How a session ends: by its own row, by its time, or with all the others of its user."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Case, F, Q, Value, When
+from django.apps import apps
+from django.contrib.auth import get_user_model
+from django.db.models import (
+    BigIntegerField,
+    Case,
+    CharField,
+    F,
+    Field,
+    Func,
+    Q,
+    Value,
+    When,
+)
 
 from crossauth_django.fields import AwareDateTimeField
 
@@ -52,3 +64,78 @@ def ending(now: datetime, reason: Any, *, spared: Q | None = None) -> dict[str, 
             output_field=column,
         ),
     }
+
+
+class LastEnd(Func):
+    """The number of a user's last end of all sessions, or of that before another; else 0.
+
+    In SQL, because the queries that Django builds would take longer than they save.
+    """
+
+    template = (
+        "COALESCE((SELECT MAX(id) FROM %(ends)s WHERE user_id = %(expressions)s), 0)"
+    )
+    arg_joiner = " AND id < "
+    output_field = BigIntegerField()
+
+    def as_sql(self, compiler: Any, connection: Any, **context: Any) -> Any:  # type: ignore[override]
+        return super().as_sql(compiler, connection, ends=_table(connection), **context)
+
+
+class MetEnd(LastEnd):
+    """A column of the first end of all sessions that a row has met; NULL without one."""
+
+    template = (
+        "(SELECT %(column)s FROM %(ends)s WHERE user_id = %(expressions)s"
+        " ORDER BY id LIMIT 1)"
+    )
+    arg_joiner = " AND id > "
+
+    def __init__(self, column: str, output_field: Field[Any, Any]) -> None:
+        row = "user_id", "began_after"
+        super().__init__(*row, column=column, output_field=output_field)
+
+
+def goes_on(user_id: Any = None) -> Q:
+    """Select what has not ended, timeouts aside; of one user, whose last end is asked once."""
+    last = LastEnd("user_id") if user_id is None else last_end(user_id)
+    return Q(revoked_at=None, began_after__gte=last)
+
+
+def of_status(status: str, now: datetime) -> Q:
+    """Select what is ``active``, ``expired`` or ``revoked`` at ``now``."""
+    if status == "revoked":
+        return ~goes_on()
+    if status == "active":
+        return goes_on() & Q(expires_at__gte=now)
+    if status == "expired":
+        return goes_on() & Q(expires_at__lt=now)
+    raise ValueError(f"unknown status {status!r}")
+
+
+def last_end(user_id: Any, *, before: int | None = None) -> LastEnd:
+    """Return the number of the last end of all of a user's sessions, or of that before another."""
+    user = Value(user_id, output_field=get_user_model()._meta.pk)
+    return LastEnd(user) if before is None else LastEnd(user, Value(before))
+
+
+def met_ends() -> dict[str, MetEnd]:
+    """Return what a row that is loaded tells of the end of all sessions that it has met."""
+    return {
+        "met_at": MetEnd("ended_at", AwareDateTimeField()),
+        "met_reason": MetEnd("reason", CharField()),
+    }
+
+
+def ended(
+    met_at: datetime, reason: str, expires_at: datetime, ends_at: datetime | None
+) -> tuple[datetime, str]:
+    """Return when and why a session ended that met an end of all, perhaps after its time."""
+    if expires_at < met_at:
+        return expires_at, timeout_reason(expires_at, ends_at)
+    return met_at, reason
+
+
+def _table(connection: Any) -> str:
+    model = apps.get_model("crossauth_django", "SessionsEnd")
+    return str(connection.ops.quote_name(model._meta.db_table))

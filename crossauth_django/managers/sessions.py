@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from operator import or_
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from django.contrib.auth import get_user_model
-from django.core.exceptions import EmptyResultSet
-from django.db import connections, models, router
+from django.db import models, router
 from django.db.models import Case, Q, Value, When
-from django.db.models.sql import UpdateQuery
 
 from crossauth_django.conf import conf
 from crossauth_django.fields import utc_now
+from crossauth_django.managers import tables
 from crossauth_django.managers.copies import get_copies
 from crossauth_django.managers.credentials import REASONS, Login
-from crossauth_django.managers.endings import check_reason, ending
+from crossauth_django.managers.ending_all import end_all
+from crossauth_django.managers.endings import check_reason, ending, goes_on
 from crossauth_django.managers.moments import from_version
+from crossauth_django.managers.session_rows import UserSessionQuerySet
 from crossauth_django.managers.tombstones import (
     bury,
     is_refused,
@@ -32,107 +33,27 @@ from crossauth_django.managers.transactions import (
     lock_user,
 )
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
-    _QuerySet = models.QuerySet[Any]
-else:
-    _QuerySet = models.QuerySet
-
 # A row; its class stands above this module.
 Row: TypeAlias = Any
 
 BROWSER, TOKEN = "browser", "token"
 
-_RETURNED = ("token_hash", "end_reason")
 # Rows that one statement of ``clear_expired`` deletes.
 _BATCH = 1000
 
 
-class UserSessionQuerySet(_QuerySet):
-    """Conditions on what may still change."""
-
-    def not_ended(self) -> Self:
-        """Leave out what was ended; a timeout ends without being written."""
-        rows: Self = self.filter(revoked_at=None)
-        return rows
-
-    def active(self, now: datetime | None = None) -> Self:
-        """What is signed in at ``now``, up to and including its last moment."""
-        rows: Self = self.not_ended().filter(expires_at__gte=now or utc_now())
-        return rows
-
-    def of_user(self, user_id: Any) -> Self:
-        """The rows of a user; none of nobody's, which are those of visitors."""
-        rows: Self = self.none() if user_id is None else self.filter(user_id=user_id)
-        return rows
-
-    def end(self, reason: str, *, at: datetime | None = None) -> int:
-        """End for ever what has not ended yet, in one statement, and say how many.
-
-        What ended before, also by a timeout, keeps its time and reason; not so what has timed
-        out when ``at`` is given, which then is the time of all. The copies are forgotten once
-        the change is committed; every worker knows at its next request.
-        """
-        check_reason(reason)
-        values: Mapping[str, Any] = {"revoked_at": at, "end_reason": reason}
-        if at is None:
-            values = ending(utc_now(), Value(reason))
-        reasons = self.change(values, where=Q(revoked_at=None))
-        self.forget(reasons)
-        return list(reasons.values()).count(reason)
-
-    def delete(self) -> tuple[int, dict[str, int]]:
-        """Delete the rows and, once that is committed, their copies."""
-        self._for_write = True
-        digests = list(self.values_list("token_hash", flat=True))
-        deleted = super().delete()
-        self.forget(digests, buries=True)
-        return deleted
-
-    # As Django marks its own: not to be called from templates, not copied to managers.
-    delete.alters_data = True  # type: ignore[attr-defined]
-    delete.queryset_only = True  # type: ignore[attr-defined]
-
-    def change(self, values: Mapping[str, Any], *, where: Q) -> dict[str, str]:
-        """Update the rows that meet ``where`` and return by digest why each has ended.
-
-        These rows themselves were chosen by what the update leaves as it is.
-        """
-        values = {**values, "changed_at": utc_now()}
-        self._for_write = True
-        connection, rows = connections[self.db], self.filter(where)
-        if not _returns_updated(connection):
-            # No UPDATE ... RETURNING. The rows are told by the moment of their change.
-            if not rows.update(**values):
-                return {}
-            changed = self.filter(changed_at=values["changed_at"])
-            return dict(changed.values_list(*_RETURNED))
-        query: Any = rows.query.chain(UpdateQuery)
-        query.add_update_values(values)
-        query.clear_ordering(force=True)
-        try:
-            statement, parameters = query.get_compiler(self.db).as_sql()
-        except EmptyResultSet:
-            return {}
-        returned = ", ".join(map(connection.ops.quote_name, _RETURNED))
-        with connection.cursor() as cursor:
-            cursor.execute(f"{statement} RETURNING {returned}", parameters)
-            return dict(cursor.fetchall())
-
-    def forget(self, digests: Collection[str], *, buries: bool = False) -> None:
-        """Forget the copies once what was written so far is committed."""
-        # A replica commits nothing.
-        self._for_write = True
-        if digests:
-            forget = functools.partial(
-                _forget_copies, list(digests), using=self.db, buries=buries
-            )
-            after_commit(forget, using=self.db)
-
-
 class UserSessionManager(models.Manager.from_queryset(UserSessionQuerySet)):  # type: ignore[misc]
     """The only place that writes session rows."""
+
+    def get_queryset(self) -> UserSessionQuerySet:
+        rows: UserSessionQuerySet = super().get_queryset()
+        rows.query = self._with_ends.chain()
+        return rows
+
+    @functools.cached_property
+    def _with_ends(self) -> Any:
+        # The same for all queries.
+        return super().get_queryset().with_ends().query
 
     def primary(self) -> UserSessionQuerySet:
         """The rows where they are written: a replica may not know yet that a session ended."""
@@ -215,19 +136,26 @@ class UserSessionManager(models.Manager.from_queryset(UserSessionQuerySet)):  # 
         return in_transaction(work, using=using)
 
     def end_all(
-        self,
-        user_id: Any,
-        reason: str,
-        *,
-        spared: Q | None = None,
-        at: datetime | None = None,
+        self, user_id: Any, reason: str, *, spared: Collection[str] = ()
     ) -> int:
-        """End all sessions of a user but the ``spared``, also those that have not moved in yet."""
+        """End all sessions of a user but the ``spared`` digests; see ``managers.ending_all``.
+
+        Also those that have not moved in yet. One row says so, however many they are.
+        """
         check_reason(reason)
-        if user_id is not None:
-            self.refuse_previous(user_id)
-        rows = self.primary().of_user(user_id)
-        rows = rows if spared is None else rows.exclude(spared)
+        if user_id is None:
+            return 0
+        self.refuse_previous(user_id)
+        return end_all(self.primary(), user_id, reason, spared)
+
+    def end_all_at(
+        self, user_id: Any, reason: str, at: datetime, *, spared: str | None
+    ) -> int:
+        """Do so by writing each row, with a time of the caller's; ``spared`` is an id."""
+        if user_id is None:
+            return 0
+        self.refuse_previous(user_id)
+        rows: UserSessionQuerySet = self.primary().of_user(user_id).exclude(pk=spared)
         return rows.end(reason, at=at)
 
     def credentials_changed(
@@ -249,24 +177,27 @@ class UserSessionManager(models.Manager.from_queryset(UserSessionQuerySet)):  # 
         digests = rows.change(
             # MySQL assigns from left to right: what the others are decided by comes last.
             {**ending(utc_now(), reason, spared=is_spared), **saved},
-            where=Q(revoked_at=None) & has_changed,
+            where=goes_on(user_id) & has_changed,
         )
         rows.forget(digests)
         return len(digests)
 
     def password_renewed(self, user_id: Any, old: str, new: str) -> None:
         """Follow a hash that was renewed: the password is the same, and nothing ends."""
-        rows = self.primary().not_ended().filter(user_id=user_id)
+        rows = self.primary().going_on_of(user_id)
         rows.filter(password_fingerprint=old).update(password_fingerprint=new)
 
     def refuse_previous(self, user_id: Any) -> None:
         """Let no session of this user move in any more from the engine before."""
         refuse_previous(user_id, using=router.db_for_write(self.model))
 
-    def changed_lately(self, within: timedelta) -> list[str]:
-        """The digests of the rows that were written or ended so lately."""
-        rows = self.primary().filter(changed_at__gte=utc_now() - within)
-        return list(rows.values_list("token_hash", flat=True))
+    def changed_lately(self, within: timedelta) -> tuple[list[str], list[Any]]:
+        """The digests of rows that were written or ended so lately, and whose all were ended."""
+        since, using = utc_now() - within, router.db_for_write(self.model)
+        rows = self.primary().filter(changed_at__gte=since)
+        ends = tables.rows("SessionsEnd", using=using).filter(ended_at__gte=since)
+        users = ends.order_by().values_list("user_id", flat=True).distinct()
+        return list(rows.values_list("token_hash", flat=True)), list(users)
 
     def clear_expired(self) -> None:
         """Delete what has expired, in batches; what was ended stays for the device list."""
@@ -277,19 +208,12 @@ class UserSessionManager(models.Manager.from_queryset(UserSessionQuerySet)):  # 
             models.QuerySet.delete(rows.filter(pk__in=pks))
 
     def _end_excess(self, user_id: Any, digest: str, limit: int) -> None:
-        others = self.primary().active().filter(user_id=user_id, kind=BROWSER)
-        others = others.exclude(token_hash=digest).order_by("-last_active_at", "-pk")
+        others = self.primary().going_on_of(user_id).filter(kind=BROWSER)
+        others = (
+            others.filter(expires_at__gte=utc_now())
+            .exclude(token_hash=digest)
+            .order_by("-last_active_at", "-pk")
+        )
         excess = list(others.values_list("pk", flat=True)[limit - 1 :])
         if excess:
             self.primary().filter(pk__in=excess).end("session_limit")
-
-
-def _returns_updated(connection: Any) -> bool:
-    """Say whether it has UPDATE ... RETURNING; MariaDB returns inserted rows alone."""
-    is_able = connection.features.can_return_columns_from_insert
-    return is_able and connection.vendor in ("postgresql", "sqlite")
-
-
-def _forget_copies(digests: list[str], *, using: str, buries: bool) -> None:
-    if not get_copies().drop(digests) and buries:
-        bury(digests, using=using)

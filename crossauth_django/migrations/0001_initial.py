@@ -67,6 +67,20 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='SessionsEnd',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('ended_at', crossauth_django.fields.AwareDateTimeField(db_index=True, default=crossauth_django.fields.utc_now, verbose_name='ended at')),
+                ('reason', models.CharField(max_length=32, verbose_name='end reason')),
+                ('sessions', models.PositiveIntegerField(default=0, verbose_name='sessions')),
+                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='crossauth_sessions_ends', to=settings.AUTH_USER_MODEL, verbose_name='user')),
+            ],
+            options={
+                'verbose_name': 'end of sessions',
+                'verbose_name_plural': 'ends of sessions',
+            },
+        ),
+        migrations.CreateModel(
             name='UserSession',
             fields=[
                 ('id', crossauth_django.fields.ExactCharField(default=crossauth_django.models.new_handle, editable=False, max_length=32, primary_key=True, serialize=False)),
@@ -90,11 +104,14 @@ class Migration(migrations.Migration):
                 ('sudo_failures', models.PositiveSmallIntegerField(default=0, editable=False)),
                 ('sudo_tried_at', crossauth_django.fields.AwareDateTimeField(editable=False, null=True)),
                 ('sudo_until', crossauth_django.fields.AwareDateTimeField(editable=False, null=True)),
-                ('user', models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='crossauth_sessions', to=settings.AUTH_USER_MODEL, verbose_name='user')),
+                ('began_after', models.BigIntegerField(default=0, editable=False)),
+                ('user', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='crossauth_sessions', to=settings.AUTH_USER_MODEL, verbose_name='user')),
             ],
             options={
                 'verbose_name': 'session',
                 'verbose_name_plural': 'sessions',
+                'base_manager_name': 'objects',
+                'indexes': [models.Index(fields=['user', 'began_after'], name='crossauth_django_of_user')],
             },
         ),
         migrations.CreateModel(

@@ -17,7 +17,8 @@ from django.contrib.sessions.backends.base import UpdateError
 
 from crossauth_django import crypto
 from crossauth_django.exceptions import StoreUnavailableError
-from crossauth_django.managers.copies import ROW, VISITOR, Copy, get_copies
+from crossauth_django.managers.copies import get_copies
+from crossauth_django.managers.copy_format import ROW, VISITOR, Copy
 from crossauth_django.managers.credentials import Login, fingerprints
 from crossauth_django.managers.tombstones import bury
 from crossauth_django.models import UserSession
@@ -25,6 +26,7 @@ from crossauth_django.sessions.current import note_loaded
 from crossauth_django.sessions.lifetimes import REMEMBER_KEY, timeouts
 from crossauth_django.sessions.previous import forget_previous
 from crossauth_django.sessions.reading import SessionReader
+from crossauth_django.sessions.state import may_copy, new_key
 
 # Our keys have 43 characters, those of Django's engines 32.
 _KEY = re.compile(r"[A-Za-z0-9_-]{32,128}")
@@ -80,13 +82,14 @@ class SessionStore(SessionReader):
             raise UpdateError
         if self.session_key is None or self._is_unknown:
             return self.create()
+        must_create = must_create or self._is_unsaved
         if self._found is None and not must_create:
             # Written without a look, by clear() for one: look now.
             self.load()
         if self.session_key is None:
             raise UpdateError
         self._found = self._write(crypto.digest(self.session_key), data, must_create)
-        self._owner = data.get(SESSION_KEY)
+        self._owner, self._is_unsaved = data.get(SESSION_KEY), False
         return None
 
     def delete(self, session_key: str | None = None) -> None:
@@ -109,7 +112,8 @@ class SessionStore(SessionReader):
     def flush(self) -> None:
         super().flush()
         self._owner = self._end_reason = None
-        self._is_unknown, self._is_fresh = False, True
+        self._is_unknown = self._is_unsaved = False
+        self._is_fresh = True
 
     def cycle_key(self) -> None:
         """Give the session another key, and the one it has to nobody any more.
@@ -120,9 +124,11 @@ class SessionStore(SessionReader):
         data = self._session
         old, found = self.digest, self._found
         if old is not None and found is not None and found.kind == ROW:
-            self._found = self._rotate(old, found)
+            self._found = self._rotate(old, found, data)
         else:
-            self.create()
+            # Written by the save that follows, perhaps under the key of who signs in.
+            self._session_key, self._is_unsaved = new_key(data), True
+            self._found, self._is_unknown = None, False
             if old is not None and found is not None:
                 self._forget(old)
         self._session_cache = data
@@ -147,6 +153,7 @@ class SessionStore(SessionReader):
         if not self._is_fresh:
             # Django keeps the key when the same user signs in again.
             self.cycle_key()
+        self._move_to_user()
         if self._is_asked_to_remember:
             # Again, because Django flushes the session of another user.
             self.remember()
@@ -175,11 +182,19 @@ class SessionStore(SessionReader):
         """Say why the session is about to be flushed."""
         self._end_reason = reason
 
+    def _move_to_user(self) -> None:
+        """Take a key of the user's, whose copies end all at once."""
+        if self._is_unsaved:
+            self._session_key = new_key(self._session)
+        elif self.digest is not None and not may_copy(self.digest, self._session):
+            # A visitor's row.
+            self.cycle_key()
+
     def _get_new_session_key(self) -> str:
-        return crypto.new_secret()
+        return new_key(getattr(self, "_session_cache", {}))
 
     async def _aget_new_session_key(self) -> str:
-        return crypto.new_secret()
+        return self._get_new_session_key()
 
     def _validate_session_key(self, key: str | None) -> bool:
         return isinstance(key, str) and _KEY.fullmatch(key) is not None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib.auth import SESSION_KEY
 
 from crossauth_django.conf import conf
-from crossauth_django.managers.copies import ROW, Copy
+from crossauth_django.managers.copy_format import ROW, Copy
 from crossauth_django.managers.moments import to_seconds, to_version
 
 if TYPE_CHECKING:

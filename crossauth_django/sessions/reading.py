@@ -12,7 +12,8 @@ from django.db import transaction
 
 from crossauth_django.conf import conf
 from crossauth_django.exceptions import StoreUnavailableError
-from crossauth_django.managers.copies import MOVED, Copy, get_copies
+from crossauth_django.managers.copies import get_copies
+from crossauth_django.managers.copy_format import MOVED, Copy
 from crossauth_django.managers.moments import from_seconds
 from crossauth_django.managers.transactions import after_commit, in_real_transaction
 from crossauth_django.models import UserSession
@@ -56,7 +57,7 @@ class SessionReader(SessionWriter):
         can_refill, self._is_unknown = not self._is_unknown, False
         data = self._accept_row(digest, row)
         if data is not None and can_refill:
-            self._refill(digest)
+            self._refill(digest, data)
         return True, data
 
     def _accept_row(self, digest: str, row: UserSession) -> dict[str, Any] | None:
@@ -103,7 +104,7 @@ class SessionReader(SessionWriter):
                 expires=from_seconds(fresh.expires),
             ):
                 return False
-            self._found = self._put(digest, copy, fresh)
+            self._found = self._put(digest, copy.mark, fresh, data)
             return True
 
         using = database()
@@ -112,21 +113,20 @@ class SessionReader(SessionWriter):
             return UserSession.objects.is_version(digest, copy.version)
         return write()
 
-    def _refill(self, digest: str) -> None:
+    def _refill(self, digest: str, data: dict[str, Any]) -> None:
         """Copy the row to the cache, by way of a mark that is gone if the row ends meanwhile."""
         using = database()
         if in_real_transaction(using):
             # What this transaction reads may be older than what others have committed.
-            refill = functools.partial(self._refill, digest)
+            refill = functools.partial(self._refill, digest, data)
             transaction.on_commit(refill, using=using, robust=True)
             return
-        mark = get_copies().lease(digest)
-        row = None if mark is None else UserSession.objects.of(digest)
-        if mark is not None and row is not None and row.revoked_at is None:
-            data = self.decode(row.data)
-            copy = copy_of(row, self._close(data))
-            ttl = copy.expires - time.time()
-            self._found = get_copies().put(digest, mark, copy, ttl)
+        mark = self._lease(digest, data)
+        row = UserSession.objects.of(digest) if mark.stamp else None
+        if row is not None and row.revoked_at is None:
+            now = self.decode(row.data)
+            copy = copy_of(row, self._close(now))
+            self._found = self._put(digest, mark, copy, now)
 
     def _move_in(self, digest: str) -> dict[str, Any] | None:
         """Take over, once, what the engine that was used before knows under this key.

@@ -16,7 +16,9 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.db import router
 
 from crossauth_django import crypto
-from crossauth_django.managers.copies import NO_MARK, ROW, VISITOR, Copy, get_copies
+from crossauth_django.managers.buckets import bucket, bucket_of, key_in
+from crossauth_django.managers.copies import get_copies
+from crossauth_django.managers.copy_format import NO_MARK, ROW, VISITOR, Copy, Mark
 from crossauth_django.managers.credentials import Login, fingerprints
 from crossauth_django.managers.identifiers import to_pk
 from crossauth_django.managers.moments import (
@@ -50,6 +52,8 @@ class SessionState(SessionBase):
     _owner: str | None = None
     # Nobody else has had the key.
     _is_fresh = False
+    # Nothing has been written under the key yet.
+    _is_unsaved = False
     # The cookie may be good but cannot be looked up now: it is neither used nor taken away.
     _is_unknown = False
     # The browser has another key by now.
@@ -132,14 +136,20 @@ class SessionState(SessionBase):
             return {}
         return data
 
-    def _put(self, digest: str, found: Copy | None, copy: Copy) -> Copy:
+    def _put(self, digest: str, mark: Mark, copy: Copy, data: dict[str, Any]) -> Copy:
         """Let the copy follow the row, if what stands there is still what we saw."""
         if in_real_transaction(database()):
             # Not known yet to be committed, and then perhaps not the latest any more.
             self._forget(digest)
             return copy._replace(kind=ROW)
-        mark = NO_MARK if found is None else found.mark
+        mark = mark if may_copy(digest, data) else NO_MARK
         return get_copies().put(digest, mark, copy, copy.expires - time.time())
+
+    def _lease(self, digest: str, data: dict[str, Any]) -> Mark:
+        """Mark the place of a copy before the row is read or written; see ``managers.copies``."""
+        if not may_copy(digest, data) or in_real_transaction(database()):
+            return NO_MARK
+        return get_copies().lease(digest)
 
     def _forget(self, digest: str) -> None:
         def forget() -> None:
@@ -150,6 +160,27 @@ class SessionState(SessionBase):
 
 def database() -> str:
     return router.db_for_write(UserSession)
+
+
+def new_key(data: dict[str, Any]) -> str:
+    """Return a key for a session with these data, in the bucket of its user."""
+    wanted = _bucket_for(data)
+    return crypto.new_secret() if wanted is None else key_in(wanted)
+
+
+def may_copy(digest: str, data: dict[str, Any]) -> bool:
+    """Say whether a row may be copied: where the end of all its user's sessions would reach it.
+
+    A key that has moved in, or that was there before somebody signed in without ``login()``, is
+    not its user's; such a session is read from the table.
+    """
+    return _bucket_for(data) in (None, bucket(digest))
+
+
+def _bucket_for(data: dict[str, Any]) -> str | None:
+    if SESSION_KEY not in data:
+        return None
+    return bucket_of(to_pk(get_user_model(), data[SESSION_KEY]))
 
 
 def _fingerprints_of(user_id: str, login: Login | None) -> tuple[str, str]:

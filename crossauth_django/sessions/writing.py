@@ -13,10 +13,12 @@ from django.db import IntegrityError, transaction
 from crossauth_django import crypto
 from crossauth_django.conf import conf
 from crossauth_django.exceptions import StoreUnavailableError
-from crossauth_django.managers.copies import ROW, Copy, get_copies
+from crossauth_django.managers.copies import get_copies
+from crossauth_django.managers.copy_format import NO_MARK, ROW, Copy
+from crossauth_django.managers.endings import last_end
 from crossauth_django.managers.moments import from_seconds, to_version
 from crossauth_django.models import UserSession
-from crossauth_django.sessions.state import SessionState, database
+from crossauth_django.sessions.state import SessionState, database, new_key
 
 
 class SessionWriter(SessionState):
@@ -66,6 +68,7 @@ class SessionWriter(SessionState):
         values = {**self._values(copy, data), **self._sign_in_values(copy, data)}
         row = UserSession(token_hash=digest, **values)
         using = database()
+        mark = self._lease(digest, data) if found is None else NO_MARK
 
         def write() -> bool:
             row.save(force_insert=True, using=using)
@@ -88,7 +91,7 @@ class SessionWriter(SessionState):
         if not is_written:
             # The user is gone or has changed, or all of the user's sessions have ended.
             raise UpdateError
-        return self._put(digest, found, copy)
+        return self._put(digest, mark, copy, data)
 
     def _save_row(self, digest: str, found: Copy, data: dict[str, Any]) -> Copy:
         signs_in = SESSION_KEY in data and (
@@ -98,6 +101,7 @@ class SessionWriter(SessionState):
         values, login = self._values(copy, data), self._login
         if signs_in:
             values.update(self._sign_in_values(copy, data))
+            values["began_after"] = last_end(values["user_id"])
         rows = UserSession.objects
         write = functools.partial(rows.write, digest, values)
         if signs_in and values["user_id"] is not None:
@@ -108,10 +112,10 @@ class SessionWriter(SessionState):
         if not is_written:
             self._forget(digest)
             raise UpdateError
-        return self._put(digest, found, copy)
+        return self._put(digest, found.mark, copy, data)
 
-    def _rotate(self, old: str, found: Copy) -> Copy | None:
-        key = self._session_key = crypto.new_secret()
+    def _rotate(self, old: str, found: Copy, data: dict[str, Any]) -> Copy | None:
+        key = self._session_key = new_key(data)
         moment = from_seconds(time.time())
         if not UserSession.objects.rotate(old, crypto.digest(key), moment):
             self._forget(old)

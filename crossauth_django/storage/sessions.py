@@ -21,6 +21,7 @@ from django.db.models import Q
 from crossauth_django.eventloop import is_loop_running, off_loop
 from crossauth_django.exceptions import AccountMissingError, InvalidCursorError
 from crossauth_django.managers.credentials import fingerprints, reason_to_end
+from crossauth_django.managers.endings import goes_on, of_status
 from crossauth_django.managers.identifiers import is_storable, storable, to_pk
 from crossauth_django.managers.refusals import refusal
 from crossauth_django.managers.sessions import TOKEN
@@ -170,7 +171,9 @@ class SessionStorage:
         if pk is None:
             return SessionPage([], None)
         sign = "-" if is_descending else ""
-        rows = _sessions().filter(_of_status(status, now), beyond, user_id=pk)
+        rows = _sessions().filter(
+            Q() if status is None else of_status(status, now), beyond, user_id=pk
+        )
         # One more than asked for tells whether there is another page.
         found = list(rows.order_by(f"{sign}{field}", f"{sign}pk")[: limit + 1])
         records = found[:limit]
@@ -194,7 +197,7 @@ class SessionStorage:
         values = {"updated_at": updated_at, "expires_at": expires_at}
         if last_active_at is not None:
             values["last_active_at"] = last_active_at
-        is_active = Q(revoked_at=None, expires_at__gte=updated_at)
+        is_active = goes_on() & Q(expires_at__gte=updated_at)
         tokens = self._rows(session_id).filter(kind=TOKEN)
         digests = tokens.change(values, where=is_active)
         _sessions().primary().forget(digests)
@@ -219,8 +222,8 @@ class SessionStorage:
         """End the user's sessions but one, in one statement; return how many ended now."""
         pk = to_pk(get_user_model(), user_id)
         # Nobody's when it is malformed.
-        spared = Q(pk=to_pk(_sessions().model, except_session_id))
-        ended: int = _sessions().end_all(pk, "logout_all", spared=spared, at=revoked_at)
+        spared = to_pk(_sessions().model, except_session_id)
+        ended: int = _sessions().end_all_at(pk, "logout_all", revoked_at, spared=spared)
         return ended
 
     def on_commit(self, callback: Callable[[], None]) -> None:
@@ -248,18 +251,6 @@ class SessionStorage:
 def _sessions() -> Any:
     """The manager of ``UserSession``: models and storages do not import each other."""
     return apps.get_model("crossauth_django", "UserSession")._default_manager
-
-
-def _of_status(status: SessionStatus | None, now: datetime) -> Q:
-    if status is None:
-        return Q()
-    if status == "revoked":
-        return Q(revoked_at__isnull=False)
-    if status == "active":
-        return Q(revoked_at=None, expires_at__gte=now)
-    if status == "expired":
-        return Q(revoked_at=None, expires_at__lt=now)
-    raise ValueError(f"unknown status {status!r}")
 
 
 def _beyond(cursor: str, order_by: str) -> Q:

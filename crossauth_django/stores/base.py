@@ -120,10 +120,13 @@ class Store(ABC):
     def delete(self, key: str, *, slot: str = "") -> bool:
         """Forget the key and say whether a live value was there; a missing key is no error."""
 
-    def delete_many(self, keys: Sequence[str]) -> None:
-        """Forget the keys: each for itself, in as few round trips as the server allows."""
-        for key in keys:
-            self.delete(key)
+    def delete_many(self, places: Sequence[tuple[str, str]]) -> None:
+        """Forget keys, given with their slots, in as few round trips as the server allows.
+
+        Each for itself: some may be gone when it fails.
+        """
+        for key, slot in places:
+            self.delete(key, slot=slot)
 
     @abstractmethod
     def pop(self, key: str, *, slot: str = "") -> str | None:

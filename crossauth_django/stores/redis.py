@@ -94,14 +94,14 @@ class RedisStore(Store):
     def delete(self, key: str, *, slot: str = "") -> bool:
         return bool(self._call("DEL", self._name(key, slot)))
 
-    def delete_many(self, keys: Sequence[str]) -> None:
+    def delete_many(self, places: Sequence[tuple[str, str]]) -> None:
         if _members(self._client):
-            for start in range(0, len(keys), _BATCH):
-                names = [self._name(key, "") for key in keys[start : start + _BATCH]]
-                self._call("DEL", *names)
+            names = [self._name(key, slot) for key, slot in places]
+            for start in range(0, len(names), _BATCH):
+                self._call("DEL", *names[start : start + _BATCH])
         else:
             # A cluster keeps them in different places.
-            super().delete_many(keys)
+            super().delete_many(places)
 
     def pop(self, key: str, *, slot: str = "") -> str | None:
         return _decode(self._call("GETDEL", self._name(key, slot)))

@@ -11,7 +11,7 @@ from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_K
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossauth_django.managers.copies import ROW, VISITOR, Copy
+from crossauth_django.managers.copy_format import NONCE, ROW, VISITOR, Copy
 from crossauth_django.sessions import SessionStore
 
 DIGEST = hashlib.sha256(b"key").hexdigest()
@@ -20,7 +20,8 @@ moments = st.integers(0, 253_402_300_799_999).map(lambda number: number / 1000)
 copies = st.builds(
     Copy,
     kind=st.sampled_from([ROW, VISITOR]),
-    nonce=st.text("abcXYZ019-_", max_size=12),
+    nonce=st.text("abcXYZ019-_", min_size=NONCE, max_size=NONCE),
+    stamp=st.sampled_from(["", "a1b2c3d4"]),
     seen=moments,
     created=moments,
     ends=moments,
@@ -38,7 +39,7 @@ def test_a_copy_is_read_as_it_was_written(copy):
 @given(copies, st.data())
 def test_an_altered_copy_is_none(copy, data):
     text = copy.dump(DIGEST)
-    at = data.draw(st.integers(len(copy.mark), len(text) - 1))
+    at = data.draw(st.integers(1 + NONCE, len(text) - 1))
     other = data.draw(st.characters(exclude_characters=text[at], codec="utf-8"))
     assert Copy.parse(DIGEST, text[:at] + other + text[at + 1 :]) is None
     assert Copy.parse(hashlib.sha256(text.encode()).hexdigest(), text) is None

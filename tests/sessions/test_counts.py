@@ -20,7 +20,7 @@ def test_a_signed_in_request_is_one_command_and_the_users_query(
     whoami(browser)
     with round_trips() as sent, django_assert_num_queries(1):
         assert whoami(browser) == str(user.pk)
-    assert sent == ["get"]
+    assert sent == ["mget"]
 
 
 def test_a_visitor_who_touches_no_session_costs_nothing(db, django_assert_num_queries):
@@ -58,7 +58,7 @@ def test_an_unknown_cookie_causes_no_write(db, django_assert_num_queries):
     whoami(sign_in_and_forget())
     with round_trips() as sent, django_assert_num_queries(1) as queries:
         assert whoami(client) == ""
-    assert sent == ["get"]
+    assert sent == ["mget"]
     assert queries[0]["sql"].startswith("SELECT")
 
 
@@ -70,7 +70,7 @@ def test_within_the_touch_interval_nothing_is_written(
     with time_machine.travel(active + timedelta(seconds=59), tick=False):
         with round_trips() as sent, django_assert_num_queries(1):
             whoami(browser)
-        assert sent == ["get"]
+        assert sent == ["mget"]
     assert UserSession.objects.get().last_active_at == active
 
 
@@ -83,7 +83,7 @@ def test_after_it_the_activity_is_one_statement(browser, django_assert_num_queri
         assert [query["sql"].split()[0] for query in queries] == ["UPDATE", "SELECT"]
         with round_trips() as sent, django_assert_num_queries(1):
             whoami(browser)
-        assert sent == ["get"]
+        assert sent == ["mget"]
     assert UserSession.objects.get().last_active_at == active + timedelta(seconds=61)
 
 
@@ -119,7 +119,7 @@ def test_a_revoked_browser_costs_one_read_of_each(
     devices.revoke_all(user)
     with round_trips() as sent, django_assert_num_queries(1):
         assert whoami(browser) == ""
-    assert sent == ["get"]
+    assert sent == ["mget"]
 
 
 def test_a_save_is_one_statement_and_one_step(browser, django_assert_num_queries):
@@ -127,4 +127,4 @@ def test_a_save_is_one_statement_and_one_step(browser, django_assert_num_queries
     with round_trips() as sent, django_assert_num_queries(1) as queries:
         browser.get("/put/?a=1")
     assert queries[0]["sql"].startswith("UPDATE")
-    assert sent == ["get", "evalsha"]
+    assert sent == ["mget", "evalsha"]

@@ -16,7 +16,9 @@ from django.test.utils import CaptureQueriesContext
 
 from crossauth_django import devices
 from crossauth_django.fields import utc_now
+from crossauth_django.managers.buckets import bucket, key_in
 from crossauth_django.managers.copies import SWAP, get_copies
+from crossauth_django.managers.copy_format import NO_MARK
 from crossauth_django.models import UserSession
 from crossauth_django.sessions import SessionStore
 from tests.accounts.conftest import make_user
@@ -77,8 +79,8 @@ def test_within_a_transaction_the_copy_is_made_at_its_end(session):
     get_copies().drop([session.digest])
     with transaction.atomic():
         again(session)
-        assert get_copies().store.get(f"session:{session.digest}") is None
-    assert get_copies().store.get(f"session:{session.digest}") is not None
+        assert stored(session) is None
+    assert stored(session) is not None
 
 
 def test_a_save_that_is_rolled_back_leaves_what_was(session):
@@ -103,7 +105,7 @@ def test_a_rotation_that_is_rolled_back_leaves_the_key(session):
 
 @pytest.mark.parametrize("text", ["s", "s|", "sn|x", "v||", "vn|x|1|2", "x", ""])
 def test_what_others_wrote_in_a_copys_place_is_not_read(session, text):
-    get_copies().store.set(f"session:{session.digest}", text, 60)
+    store_in_place_of(session, text)
     assert SessionStore().exists(session.session_key)
     assert again(session)[SESSION_KEY]
 
@@ -158,8 +160,8 @@ def test_so_is_one_that_is_deleted_by_itself(session):
 def test_a_lease_that_nobody_took_up_is_no_session(session):
     copies = get_copies()
     copies.drop([session.digest])
-    assert copies.lease(session.digest)
-    assert copies.lease(session.digest) is None
+    assert copies.lease(session.digest) != NO_MARK
+    assert copies.lease(session.digest) == NO_MARK
     assert again(session).session_key
 
 
@@ -260,16 +262,22 @@ def test_a_client_without_headers_has_empty_ones(user):
 
 
 def stored(session):
-    return get_copies().store.get(f"session:{session.digest}")
+    digest = session.digest
+    return get_copies().store.get(f"session:{digest}", slot=bucket(digest))
+
+
+def store_in_place_of(session, text):
+    digest = session.digest
+    get_copies().store.set(f"session:{digest}", text, 60, slot=bucket(digest))
 
 
 def test_a_copy_that_somebody_else_wrote_is_not_believed(session):
-    copies, value = get_copies(), stored(session)
-    copies.store.set(f"session:{session.digest}", value[:-8] + "AAAAAAA=")
+    value = stored(session)
+    store_in_place_of(session, value[:-8] + "AAAAAAA=")
     assert again(session)[SESSION_KEY]
     # Nor is that of another session.
-    other = SessionStore("b" * 43)
-    copies.store.set(f"session:{other.digest}", value)
+    other = SessionStore(key_in(bucket(session.digest)))
+    store_in_place_of(other, value)
     assert other.load() == {}
 
 

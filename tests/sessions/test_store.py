@@ -11,7 +11,9 @@ def test_many_keys_are_deleted_and_others_stay(alias):
     store = get_store(alias)
     for key in ("a", "b", "c"):
         store.set(f"delete-many:{key}", key)
-    store.delete_many(["delete-many:a", "delete-many:b", "delete-many:missing"])
+    store.delete_many(
+        [("delete-many:a", ""), ("delete-many:b", ""), ("delete-many:missing", "")]
+    )
     store.delete_many([])
     kept = [store.get(f"delete-many:{key}") for key in ("a", "b", "c")]
     assert kept == [None, None, "c"]

@@ -80,7 +80,7 @@ def test_what_has_expired_is_missing_among_many(store, key, wait):
 def test_many_are_deleted_together(store, key):
     for name in "abc":
         store.set(key + name, name, 60)
-    store.delete_many([key + "a", key + "missing", key + "c"])
+    store.delete_many([(key + "a", ""), (key + "missing", "slot"), (key + "c", "")])
     store.delete_many([])
     assert [store.get(key + name) for name in "abc"] == [None, "b", None]
 

@@ -64,7 +64,7 @@ OPERATIONS: dict[str, Callable[[Store], Any]] = {
     "get": lambda store: store.get("key"),
     "get many": lambda store: store.get_many(["a", "b"], slot="s"),
     "delete": lambda store: store.delete("key"),
-    "delete many": lambda store: store.delete_many(["key"]),
+    "delete many": lambda store: store.delete_many([("key", "")]),
     "pop": lambda store: store.pop("key"),
     "step": lambda store: store.step(COUNT, ["key"], [60_000]),
     "step over two": lambda store: store.step(COUNT, ["a", "b"], [60_000], slot="s"),

@@ -220,7 +220,7 @@ def test_a_cluster_is_followed():
         assert [store.pop(f"key-{n}") for n in range(20)] == [str(n) for n in range(20)]
         for number in range(20):
             store.set(f"key-{number}", str(number), 60)
-        store.delete_many([f"key-{number}" for number in range(19)])
+        store.delete_many([(f"key-{number}", "") for number in range(19)])
         assert [store.get(f"key-{n}") for n in (0, 18, 19)] == [None, None, "19"]
         for slot in "abcdef":
             assert store.step(COUNT, ["a", "b"], [60_000], slot=slot) == [1, 1]

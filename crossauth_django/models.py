@@ -270,8 +270,8 @@ class UserSession(models.Model):
             self.began_after = last_end(self.user_id)
         super().save(*args, **kwargs)
         if begins:
-            # Whoever asks reads it.
-            del self.began_after
+            # Not its value where Django does not read it back: whoever asks reads it.
+            vars(self).pop("began_after", None)
 
     def delete(
         self,

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import functools
-import json
-import re
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
@@ -19,12 +13,13 @@ from django.db import router, transaction
 from django.db.models import Q
 
 from crossauth_django.eventloop import is_loop_running, off_loop
-from crossauth_django.exceptions import AccountMissingError, InvalidCursorError
+from crossauth_django.exceptions import AccountMissingError
 from crossauth_django.managers.credentials import fingerprints, reason_to_end
 from crossauth_django.managers.endings import goes_on, of_status
 from crossauth_django.managers.identifiers import is_storable, storable, to_pk
 from crossauth_django.managers.refusals import refusal
 from crossauth_django.managers.sessions import TOKEN
+from crossauth_django.storage.cursors import ORDERS, beyond_cursor, cursor_of
 
 if TYPE_CHECKING:
     from crossauth_django.protocols import (
@@ -33,17 +28,9 @@ if TYPE_CHECKING:
         SessionStatus,
     )
 
-_ORDERS = {
-    f"{field}_{direction}": (field, direction == "desc")
-    for field in ("updated_at", "created_at", "expires_at")
-    for direction in ("asc", "desc")
-}
 _DIGEST_LENGTH = 255
-_ID = re.compile(r"[0-9a-f]{32}")
 # One more is asked for, and a database counts in 64 bits with a sign.
 _MOST = 2**63 - 2
-# Ours are shorter; a long one is not worth a look.
-_CURSOR_LENGTH = 512
 
 
 @dataclass(frozen=True)
@@ -163,10 +150,10 @@ class SessionStorage:
         if not 1 <= limit <= _MOST:
             raise ValueError(f"limit must be 1 to {_MOST}")
         # A tuple, because what somebody else sent may not be hashable.
-        if order_by not in tuple(_ORDERS):
+        if order_by not in tuple(ORDERS):
             raise ValueError(f"unknown order {order_by!r}")
-        field, is_descending = _ORDERS[order_by]
-        beyond = Q() if cursor is None else _beyond(cursor, order_by)
+        field, is_descending = ORDERS[order_by]
+        beyond = Q() if cursor is None else beyond_cursor(cursor, order_by)
         pk = to_pk(get_user_model(), user_id)
         if pk is None:
             return SessionPage([], None)
@@ -178,7 +165,9 @@ class SessionStorage:
         found = list(rows.order_by(f"{sign}{field}", f"{sign}pk")[: limit + 1])
         records = found[:limit]
         is_last = len(found) <= limit
-        return SessionPage(records, None if is_last else _cursor(order_by, records[-1]))
+        return SessionPage(
+            records, None if is_last else cursor_of(order_by, records[-1])
+        )
 
     @off_loop
     def refresh(
@@ -251,54 +240,3 @@ class SessionStorage:
 def _sessions() -> Any:
     """The manager of ``UserSession``: models and storages do not import each other."""
     return apps.get_model("crossauth_django", "UserSession")._default_manager
-
-
-def _beyond(cursor: str, order_by: str) -> Q:
-    field, is_descending = _ORDERS[order_by]
-    value, pk = _read_cursor(cursor, order_by)
-    side = "lt" if is_descending else "gt"
-    return Q(**{f"{field}__{side}": value}) | Q(**{field: value, f"pk__{side}": pk})
-
-
-def _cursor(order_by: str, record: SessionRecord) -> str:
-    value: datetime = getattr(record, _ORDERS[order_by][0])
-    payload = [order_by, value.astimezone(timezone.utc).isoformat(), record.id]
-    raw = json.dumps(payload, separators=(",", ":")).encode()
-    return base64.urlsafe_b64encode(raw).decode()
-
-
-def _read_cursor(cursor: str, order_by: str) -> tuple[datetime, str]:
-    try:
-        if len(cursor) > _CURSOR_LENGTH:
-            raise ValueError("too long")
-        raw = base64.urlsafe_b64decode(cursor.encode("ascii"))
-        # Python's decoder leaves out what is not of its alphabet, and what follows the padding.
-        if base64.urlsafe_b64encode(raw).decode() != cursor:
-            raise ValueError("not as it was encoded")
-        payload = json.loads(raw)
-        order, value, pk = payload
-        if order != order_by or not _ID.fullmatch(pk):
-            raise ValueError("of another order, or no id")
-        moment = datetime.fromisoformat(value).astimezone(timezone.utc)
-        # Years that every database and every time zone can hold.
-        if not 1900 < moment.year < 9900:
-            raise ValueError("out of range")
-    except (
-        *(ValueError, TypeError, AttributeError, OverflowError),
-        *(RecursionError, binascii.Error),
-    ) as error:
-        raise _invalid_cursor() from error
-    return moment, pk
-
-
-def _invalid_cursor() -> Exception:
-    """Return ours, which is also cross-auth's where that is loaded."""
-    exceptions = sys.modules.get("cross_auth.exceptions")
-    theirs = getattr(exceptions, "InvalidCursorError", None)
-    kind = InvalidCursorError if theirs is None else _combined(theirs)
-    return kind("The cursor is not one of this order.")
-
-
-@functools.cache
-def _combined(theirs: type[Exception]) -> type[Exception]:
-    return type("InvalidCursorError", (InvalidCursorError, theirs), {})

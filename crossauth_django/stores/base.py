@@ -235,7 +235,8 @@ def decide(
     return outcome
 
 
-@functools.lru_cache(maxsize=256)
+# More than there are: each part of the sessions is one.
+@functools.lru_cache(maxsize=512)
 def _place(slot: str) -> tuple[str, bytes]:
     """Return a slot's tag, and what stands before each key of it where that is digested."""
     place = _bytes(slot)

@@ -87,7 +87,7 @@ def look(page: Page, tmp_path: Path) -> Callable[[str], None]:
     folder = Path(os.environ.get("CROSSAUTH_TEST_SCREENSHOTS", tmp_path))
 
     def look(name: str) -> None:
-        for width, height in ((1280, 860), (390, 844)):
+        for width, height in ((1280, 860), (320, 640)):
             page.set_viewport_size({"width": width, "height": height})
             assert page.evaluate("document.documentElement.scrollWidth") <= width
             for scheme in ("light", "dark"):

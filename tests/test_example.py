@@ -81,6 +81,21 @@ def test_the_demo_names_another_port_when_its_own_is_taken(tmp_path: Path) -> No
     assert "Traceback" not in done.stderr
 
 
+def test_the_demo_says_so_when_its_redis_does_not_answer(tmp_path: Path) -> None:
+    done = manage(tmp_path, "demo", REDIS_URL="redis://127.0.0.1:1/0")
+    assert done.returncode == 1
+    assert "does not answer" in done.stderr
+    assert "Unset REDIS_URL" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_demo_refuses_a_port_that_is_none(tmp_path: Path) -> None:
+    done = manage(tmp_path, "demo", "--port", "99999")
+    assert done.returncode == 1
+    assert "from 1 to 65535" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_the_demo_refuses_to_make_its_account_on_a_production_site(
     tmp_path: Path,
 ) -> None:

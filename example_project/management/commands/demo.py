@@ -14,6 +14,8 @@ from django.contrib.staticfiles.management.commands.runserver import (
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from crossauth_django.exceptions import StoreUnavailableError
+from crossauth_django.storage import SecondaryStorage
 from example_project import demo_account
 from example_project.provider import run_provider
 
@@ -50,11 +52,20 @@ class Command(BaseCommand):
     def handle(self, *args: Any, port: int, **options: Any) -> None:
         if not settings.DEBUG:
             raise CommandError("The demo account's password is public: DEBUG only.")
+        if not 1 <= port <= 65535:
+            raise CommandError("--port takes a number from 1 to 65535.")
         if not _is_free(port):
             raise CommandError(
                 f"Port {port} is taken by another program. Choose another one:\n"
                 f"  python manage.py demo --port {port + 1}"
             )
+        try:
+            SecondaryStorage().get("demo")
+        except StoreUnavailableError as error:
+            raise CommandError(
+                f"The cache does not answer, and without it nobody signs in: {error}\n"
+                "Unset REDIS_URL for a cache in memory, or start that server."
+            ) from error
         call_command("migrate", verbosity=0)
         demo_account.make()
         with run_provider() as issuer:

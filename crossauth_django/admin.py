@@ -18,8 +18,6 @@ from crossauth_django.managers.endings import of_status
 from crossauth_django.models import SocialAccount, User, UserSession
 
 if TYPE_CHECKING:
-    from django_stubs_ext import StrOrPromise
-
     _ModelAdmin = admin.ModelAdmin[UserSession]
     _SocialAccountAdmin = admin.ModelAdmin[SocialAccount]
     _UserAdmin = auth_admin.UserAdmin[User]
@@ -30,34 +28,43 @@ else:
     _UserCreationForm = auth_forms.AdminUserCreationForm
 
 
+class _Shown:
+    """A page where nothing is typed in has nothing to save."""
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        hidden = {"show_save": False, "show_save_and_continue": False}
+        context = {**hidden, **(extra_context or {})}
+        return super().changeform_view(request, object_id, form_url, context)  # type: ignore[misc]
+
+
 class StateFilter(admin.SimpleListFilter):
-    """By the status, also of those that ended with all of their user's."""
+    """What a session is at this moment, which not every end writes into its row."""
 
     title = _("state")
     parameter_name = "state"
 
-    def lookups(
-        self, request: HttpRequest, model_admin: Any
-    ) -> list[tuple[str, StrOrPromise]]:
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
         return [
             ("active", _("active")),
             ("expired", _("expired")),
             ("revoked", _("ended")),
         ]
 
-    def queryset(
-        self, request: HttpRequest, rows: models.QuerySet[UserSession]
-    ) -> models.QuerySet[UserSession]:
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         status = self.value()
-        known = [each for each, _name in self.lookup_choices]
-        if status not in known:
-            return rows
-        found: models.QuerySet[UserSession] = rows.filter(of_status(status, utc_now()))
-        return found
+        if status not in (each for each, _name in self.lookup_choices):
+            return queryset
+        return queryset.filter(of_status(status, utc_now()))
 
 
 @admin.register(UserSession)
-class UserSessionAdmin(_ModelAdmin):
+class UserSessionAdmin(_Shown, _ModelAdmin):
     """Lists who is signed in from where, and ends sessions."""
 
     fields = (
@@ -66,8 +73,10 @@ class UserSessionAdmin(_ModelAdmin):
     )
     readonly_fields = fields
     list_display = ("user", "kind", "ip", "created_at", "last_active_at", "state")
-    list_filter = ("kind", StateFilter)
+    list_filter = (StateFilter, "kind")
     list_select_related = ("user",)
+    search_fields = ("^ip", "=end_reason", "=met_reason")
+    search_help_text = _("A user, the beginning of an address, or an end reason.")
     # Counting a large table takes longer than showing a page of it.
     show_full_result_count = False
     ordering = ("-created_at",)
@@ -83,7 +92,8 @@ class UserSessionAdmin(_ModelAdmin):
         }
         return str(names[row.status])
 
-    @admin.action(description=_("End the selected sessions"))
+    # Without permissions= also who may only look could end them.
+    @admin.action(description=_("End the selected sessions"), permissions=["change"])
     def end_sessions(
         self, request: HttpRequest, rows: models.QuerySet[UserSession]
     ) -> None:
@@ -98,6 +108,9 @@ class UserSessionAdmin(_ModelAdmin):
     def has_add_permission(self, request: HttpRequest, *args: Any) -> bool:
         return False
 
+    def get_search_fields(self, request: HttpRequest) -> list[str]:
+        return [*self.search_fields, *_names_of_users()]
+
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[UserSession]:
         # The data are long, and nobody's business.
         rows = super().get_queryset(request)
@@ -110,7 +123,7 @@ class UserSessionAdmin(_ModelAdmin):
 
 
 @admin.register(SocialAccount)
-class SocialAccountAdmin(_SocialAccountAdmin):
+class SocialAccountAdmin(_Shown, _SocialAccountAdmin):
     """Shows who owns which provider identity. Tokens are not among the fields."""
 
     fields = (
@@ -146,8 +159,7 @@ class SocialAccountAdmin(_SocialAccountAdmin):
         return shown
 
     def get_search_fields(self, request: HttpRequest) -> list[str]:
-        email: str = get_user_model().get_email_field_name()
-        return [*self.search_fields, f"user__{email}"]
+        return [*self.search_fields, *_names_of_users()]
 
 
 class UserCreationForm(_UserCreationForm):
@@ -188,6 +200,13 @@ class UserAdmin(_UserAdmin):
     def is_verified(self, user: User) -> bool:
         """Say whether the current address is the one that was verified."""
         return user.email_verified
+
+
+def _names_of_users() -> list[str]:
+    model = get_user_model()
+    columns = {field.name for field in model._meta.concrete_fields}
+    names = {model.USERNAME_FIELD, model.get_email_field_name()}
+    return [f"user__{name}" for name in sorted(names & columns)]
 
 
 if not User._meta.swapped:

@@ -39,7 +39,8 @@ def url(page, *args):
 
 @where_admin
 def test_connections_are_found_by_identity_and_by_address(staff, account):
-    for query in ("ada@example.org", "1"):
+    name = get_user_model().objects.get(pk=account.user_id).get_username()
+    for query in ("ada@example.org", "1", name):
         page = staff.get(url("socialaccount_changelist"), {"q": query})
         assert "acme" in page.text
     page = staff.get(url("socialaccount_changelist"), {"q": "nobody"})

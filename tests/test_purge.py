@@ -73,6 +73,18 @@ def run(*arguments: str) -> str:
 MINUTE = timedelta(minutes=1)
 
 
+class Nowhere:
+    """A router that puts no table anywhere."""
+
+    def allow_migrate(self, *args: Any, **hints: Any) -> bool:
+        return False
+
+
+def test_where_no_table_is_the_purge_says_so(settings: Any) -> None:
+    settings.DATABASE_ROUTERS = [Nowhere()]
+    assert "manage.py migrate" in run()
+
+
 def test_expired_rows_go_and_live_rows_stay(database):
     add_rows(database, 2500, expired=MINUTE)
     live = add_rows(database, 50, expired=-MINUTE)

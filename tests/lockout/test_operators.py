@@ -231,12 +231,16 @@ def unlock(*arguments: str) -> str:
     return out.getvalue()
 
 
+def forgot(count: int) -> str:
+    return f"Counters and locks forgotten: {count}.\n"
+
+
 def test_a_username_is_unlocked_wherever_it_is_locked(guess, clock):
     for number in range(3):
         lock(guess, clock, address=f"192.0.2.{number}")
     lock(guess, clock, device="browser")
     lock(guess, clock, name="bob")
-    assert unlock("--username", " ALICE ") == "Forgot 5.\n"
+    assert unlock("--username", " ALICE ") == forgot(5)
     assert len(lockout.current_locks()) == 1
     assert isinstance(guess(), Attempt)
 
@@ -292,7 +296,7 @@ def test_the_empty_name_is_unlocked_and_nobody_else(guess, clock, more):
 def test_the_empty_name_is_unlocked_where_its_budget_is_full(guess, clock):
     for _ in range(5):
         guess("")
-    assert unlock("--username", "", "--address", "192.0.2.1") == "Forgot 1.\n"
+    assert unlock("--username", "", "--address", "192.0.2.1") == forgot(1)
     assert isinstance(guess(""), Attempt)
 
 
@@ -341,17 +345,17 @@ def test_a_listed_lock_is_unlocked_by_its_digests(guess, clock):
     lock(guess, clock, name="bob", address="192.0.2.2")
     first = next(each for each in listed() if each["remaining_seconds"] == 54)
     name, address = first["username_digest"], first["address_digest"]
-    assert unlock("--digest", name, address) == "Forgot 1.\n"
+    assert unlock("--digest", name, address) == forgot(1)
     assert isinstance(guess(), Attempt)
-    assert unlock("--digest", name) == "Forgot 1.\n"
-    assert unlock("--digest", name) == "Forgot 0.\n"
+    assert unlock("--digest", name) == forgot(1)
+    assert unlock("--digest", name) == forgot(0)
     assert lockout.unlock_listed() == 0
     assert len(listed()) == 1
 
 
 def test_an_empty_digest_is_nobodys(guess, clock):
     lock(guess, clock, device="browser")
-    assert unlock("--digest", "") == "Forgot 0.\n"
+    assert unlock("--digest", "") == forgot(0)
     assert len(listed()) == 1
 
 
@@ -373,6 +377,24 @@ def test_unlocking_nobody_forgets_nothing(guess, clock):
     lock(guess, clock)
     assert lockout.unlock() == 0
     assert len(lockout.current_locks()) == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["crossauth_lockouts", "--json"],
+        ["crossauth_unlock", "--all"],
+        ["crossauth_unlock", "--username", "alice"],
+    ],
+)
+@pytest.mark.parametrize("alias", ["default", "redis"])
+def test_a_cache_in_memory_is_said_to_be_another_than_the_servers(
+    settings, command, alias
+):
+    settings.CROSSAUTH_CACHE_ALIAS = alias
+    error = StringIO()
+    call_command(*command, stdout=StringIO(), stderr=error)
+    assert ("Restart the server" in error.getvalue()) is (alias == "default")
 
 
 @pytest.mark.parametrize(

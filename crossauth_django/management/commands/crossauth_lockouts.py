@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from crossauth_django import lockout
 from crossauth_django.exceptions import StoreUnavailableError
+from crossauth_django.management import memory
 
 if TYPE_CHECKING:
     from crossauth_django.lockout import Lock
@@ -33,6 +34,7 @@ class Command(BaseCommand):
             locks = lockout.current_locks()
         except StoreUnavailableError as error:
             raise CommandError(f"The cache does not answer: {error}") from error
+        memory.warn(self)
         if options["json"]:
             self.stdout.write(json.dumps([_fields(lock) for lock in locks], indent=2))
             return

@@ -87,6 +87,10 @@ class Command(BaseCommand):
             return
         if self.stdout.isatty():
             self.stdout.write("\r\x1b[K", ending="")  # over what may be longer
+        if not self._counts:
+            self.stdout.write(
+                "There is no table to purge here. Has `manage.py migrate` been run?"
+            )
         verb = "would be purged" if options["dry_run"] else "purged"
         for what, count in self._counts.items():
             self.stdout.write(f"{what}: {count:,} {verb}")

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from crossauth_django import lockout
 from crossauth_django.exceptions import StoreUnavailableError
+from crossauth_django.management import memory
 
 
 class Command(BaseCommand):
@@ -34,6 +35,7 @@ class Command(BaseCommand):
             raise CommandError(
                 "Say whom: --username, --address or both; or --digest; or --all."
             )
+        memory.warn(self)
         try:
             if options["all"]:
                 lockout.unlock_all()
@@ -43,7 +45,7 @@ class Command(BaseCommand):
                 count = lockout.unlock(username=username, address=address)
             else:
                 count = lockout.unlock_listed(*options["digest"])
-            self.stdout.write(f"Forgot {count}.")
+            self.stdout.write(f"Counters and locks forgotten: {count}.")
         except ValueError as error:
             raise CommandError(str(error)) from error
         except StoreUnavailableError as error:

@@ -9,7 +9,7 @@ E004 caches        several workers, each with a memory cache of its own
 E005 installation  an app that this one needs is not installed
 E006 installation  a middleware is missing
 E007 installation  the authentication backend for providers is missing
-E008 installation  a dotted path in MIDDLEWARE or AUTHENTICATION_BACKENDS cannot be imported
+E008 installation  a path in MIDDLEWARE or AUTHENTICATION_BACKENDS cannot be imported, or no list is there
 E009 settings      a setting has the wrong type or an impossible value
 E010 settings      a CROSSAUTH_ name that is no setting
 E011 settings      the field for email_verified is no BooleanField of the user model
@@ -20,6 +20,7 @@ W001 caches        the cache is in the process's memory (``check --deploy``)
 W002 caches        MAX_ENTRIES throws live state away
 W003 caches        IGNORE_EXCEPTIONS
 W004 caches        DatabaseCache on SQLite joins the caller's transaction
+W005 installation  the URLs that providers need are in no URLconf
 E040 lockout       LockoutBackend is not the first backend
 E041 lockout       LockoutMiddleware is missing
 E042 lockout       CROSSAUTH_RATE_LIMITS has an unknown action or no limit

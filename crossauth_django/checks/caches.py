@@ -57,11 +57,12 @@ def check_alias(**kwargs: Any) -> list[checks.CheckMessage]:
     alias = conf.CROSSAUTH_CACHE_ALIAS
     if fault("CROSSAUTH_CACHE_ALIAS") or alias in settings.CACHES:
         return []
+    others = ", ".join(map(repr, settings.CACHES))
+    start = f"Set it to one of {others}, or add" if others else "Add"
     return [
         checks.Error(
             f"CROSSAUTH_CACHE_ALIAS is {alias!r}, which CACHES does not have.",
-            hint=f"Set it to one of {', '.join(map(repr, settings.CACHES))}, or add "
-            f"CACHES[{alias!r}].",
+            hint=f"{start} CACHES[{alias!r}].",
             id="crossauth_django.E001",
         )
     ]
@@ -74,7 +75,7 @@ def check_backend(**kwargs: Any) -> list[checks.CheckMessage]:
         return []
     hint = (
         f"Set CACHES[{conf.CROSSAUTH_CACHE_ALIAS!r}]['BACKEND'] to {DJANGO_REDIS!r} "
-        f"(pip install django-redis) or to {DATABASE!r}."
+        f"(pip install django-redis) or to {DATABASE!r} (and run manage.py createcachetable)."
     )
     if _kind() in REFUSED:
         reason = "cannot count or hand out a value once: its add() and incr() are not atomic, or it keeps nothing."

@@ -8,6 +8,7 @@ from typing import Any
 from django.apps import apps
 from django.conf import settings
 from django.core import checks
+from django.urls import NoReverseMatch, reverse
 
 from crossauth_django.checks.paths import is_listed, load
 from crossauth_django.conf import conf
@@ -72,16 +73,50 @@ def check_backends(**kwargs: Any) -> list[checks.CheckMessage]:
     ]
 
 
+def check_urls(**kwargs: Any) -> list[checks.CheckMessage]:
+    """W005: the sign-in page is an error where its buttons have no address to post to."""
+    if not conf.CROSSAUTH_PROVIDERS or not getattr(settings, "ROOT_URLCONF", None):
+        return []
+    try:
+        reverse("crossauth:oauth_login", args=["name"])
+    except NoReverseMatch:
+        return [
+            checks.Warning(
+                "CROSSAUTH_PROVIDERS is set, and the pages of crossauth_django are not in "
+                "ROOT_URLCONF: {% crossauth_providers %} finds no address for its buttons.",
+                hint="Add path('auth/', include('crossauth_django.urls')) to ROOT_URLCONF.",
+                id="crossauth_django.W005",
+            )
+        ]
+    return []
+
+
 def check_paths(**kwargs: Any) -> list[checks.CheckMessage]:
     """E008: a misspelt path stops the site at its first request; say it before."""
+    return [
+        message
+        for name in ("MIDDLEWARE", "AUTHENTICATION_BACKENDS")
+        for message in _wrong_paths(name, getattr(settings, name))
+    ]
+
+
+def _wrong_paths(name: str, paths: Any) -> list[checks.CheckMessage]:
+    if isinstance(paths, str):
+        # Python would read it letter by letter.
+        return [
+            checks.Error(
+                f"{name} is text, where a list of dotted paths belongs.",
+                hint=f"Write {name} = [{paths!r}], with brackets, or with a comma after it.",
+                id="crossauth_django.E008",
+            )
+        ]
     return [
         checks.Error(
             f"{path!r} in {name} cannot be imported.",
             hint=f"Correct or remove {path!r} in {name}.",
             id="crossauth_django.E008",
         )
-        for name in ("MIDDLEWARE", "AUTHENTICATION_BACKENDS")
-        for path in getattr(settings, name)
+        for path in paths
         if load(path) is None
     ]
 
@@ -90,6 +125,7 @@ CHECKS: tuple[Callable[..., list[checks.CheckMessage]], ...] = (
     check_apps,
     check_middleware,
     check_backends,
+    check_urls,
     check_paths,
 )
 DEPLOY_CHECKS: tuple[Callable[..., list[checks.CheckMessage]], ...] = ()

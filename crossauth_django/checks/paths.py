@@ -11,6 +11,8 @@ from django.utils.module_loading import import_string
 
 def load(path: object) -> Any | None:
     """Return what a dotted path names, or None when it cannot be imported."""
+    if str(path).startswith("."):
+        return None  # relative to nothing: import_module() has other errors for that
     try:
         return import_string(str(path))
     except (ImportError, ImproperlyConfigured):

@@ -43,12 +43,17 @@ def check_engine(**kwargs: Any) -> list[checks.CheckMessage]:
         used.append(_BEARER)
     if is_ours() or not used:
         return []
+    hint = f"Set SESSION_ENGINE = {ENGINE!r}"
+    if _immovable(settings.SESSION_ENGINE) is None:
+        hint += (
+            f", and CROSSAUTH_SESSION_PREVIOUS_ENGINE = {settings.SESSION_ENGINE!r} so that "
+            "nobody is signed out"
+        )
     return [
         checks.Error(
             f"{used[0]} is for the sessions of crossauth_django, but SESSION_ENGINE is "
             f"{settings.SESSION_ENGINE!r}.",
-            hint=f"Set SESSION_ENGINE = {ENGINE!r}, and CROSSAUTH_SESSION_PREVIOUS_ENGINE = "
-            f"{settings.SESSION_ENGINE!r} so that nobody is signed out.",
+            hint=f"{hint}.",
             id="crossauth_django.E020",
         )
     ]
@@ -59,14 +64,8 @@ def check_previous_engine(**kwargs: Any) -> list[checks.CheckMessage]:
     engine = conf.CROSSAUTH_SESSION_PREVIOUS_ENGINE
     if engine is None or fault("CROSSAUTH_SESSION_PREVIOUS_ENGINE"):
         return []
-    found = ancestry(f"{engine}.SessionStore")
-    if not found:
-        wrong = "is no session engine"
-    elif _STORE in found:
-        wrong = "is this engine itself"
-    elif _SIGNED_COOKIES in found:
-        wrong = "keeps sessions in the cookie, whose value is no key: none of them can move in"
-    else:
+    wrong = _immovable(engine)
+    if wrong is None:
         return []
     return [
         checks.Error(
@@ -76,6 +75,18 @@ def check_previous_engine(**kwargs: Any) -> list[checks.CheckMessage]:
             id="crossauth_django.E021",
         )
     ]
+
+
+def _immovable(engine: str) -> str | None:
+    """Say why no session of this engine can move in; None when they can."""
+    found = ancestry(f"{engine}.SessionStore")
+    if not found:
+        return "is no session engine"
+    if _STORE in found:
+        return "is this engine itself"
+    if _SIGNED_COOKIES in found:
+        return "keeps sessions in the cookie, whose value is no key: none of them can move in"
+    return None
 
 
 def check_bearer(**kwargs: Any) -> list[checks.CheckMessage]:

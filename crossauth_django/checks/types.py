@@ -31,9 +31,11 @@ def fault(name: str) -> str | None:
         return None
     value, hint = getattr(settings, name), _hint(name)
     if not _fits(value, hint):
+        kind = typing.get_origin(hint)
+        is_kind = kind in (Mapping, Sequence) and isinstance(value, kind)
         items = (
             " with items of another kind"
-            if isinstance(value, (list, tuple, dict))
+            if is_kind and not isinstance(value, str)
             else ""
         )
         return f"cannot be of type {type(value).__name__}{items}"

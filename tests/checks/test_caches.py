@@ -9,7 +9,6 @@ from django.core.cache.backends.locmem import LocMemCache
 from django.db import connections
 
 from crossauth_django.checks import caches
-from crossauth_django.checks import settings as settings_checks
 from crossauth_django.stores import engine_of
 
 BACKENDS = "django.core.cache.backends"
@@ -60,6 +59,7 @@ def test_a_file_or_dummy_cache_is_an_error_and_has_no_engine(cache, path):
     cache(path, LOCATION="x")
     assert engine_of() is None
     assert found() == ["E002"]
+    assert "createcachetable" in caches.check_backend()[0].hint
 
 
 def test_an_alias_that_is_not_there_is_an_error(settings, cache):
@@ -71,9 +71,17 @@ def test_an_alias_that_is_not_there_is_an_error(settings, cache):
 def test_an_alias_of_the_wrong_type_is_one_error_and_no_crash(settings, cache):
     cache("locmem.LocMemCache", OPTIONS=LARGE)
     settings.CROSSAUTH_CACHE_ALIAS = ["default"]
-    own = [*caches.CHECKS, *caches.DEPLOY_CHECKS, *settings_checks.CHECKS]
-    messages = [message for check in own for message in check()]
-    assert [message.id for message in messages] == ["crossauth_django.E009"]
+    messages = checks.run_checks(
+        tags=[checks.Tags.security], include_deployment_checks=True
+    )
+    errors = [each.id for each in messages if str(each.id).startswith("crossauth_")]
+    assert errors == ["crossauth_django.E009"]
+
+
+def test_where_there_is_no_cache_at_all_the_hint_names_none(settings):
+    settings.CACHES = {}
+    (message,) = caches.check_alias()
+    assert message.hint == "Add CACHES['default']."
 
 
 @pytest.mark.parametrize(

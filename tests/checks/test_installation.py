@@ -8,6 +8,10 @@ from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.core import checks
 from django.test import modify_settings
 
+from crossauth_django.checks import installation
+
+urlpatterns: list[Any] = []
+
 PROVIDERS = {"google": {"client_id": "id", "client_secret": "secret"}}
 BACKEND = "crossauth_django.backends.ProviderBackend"
 
@@ -15,6 +19,7 @@ BACKEND = "crossauth_django.backends.ProviderBackend"
 def found() -> list[tuple[str, str]]:
     """Return (id, message) of each complaint about what is listed."""
     own = [f"crossauth_django.E{number:03}" for number in range(5, 9)]
+    own.append("crossauth_django.W005")
     found = checks.run_checks(tags=[checks.Tags.security])
     messages = [each for each in found if each.id in own]
     assert all(each.hint for each in messages)
@@ -94,7 +99,30 @@ def __getattr__(name: str) -> Any:
 
 
 @pytest.mark.parametrize("name", ["MIDDLEWARE", "AUTHENTICATION_BACKENDS"])
-@pytest.mark.parametrize("path", ["no.such.Thing", "nodots", "", "os.path.nothing"])
+@pytest.mark.parametrize(
+    "path", ["no.such.Thing", "nodots", "", "os.path.nothing", ".relative.Thing"]
+)
 def test_a_path_that_cannot_be_imported_is_an_error_and_no_crash(settings, name, path):
     setattr(settings, name, [*getattr(django_settings, name), path])
     assert found() == [("E008", f"{path!r} in {name} cannot be imported.")]
+
+
+@pytest.mark.parametrize("name", ["MIDDLEWARE", "AUTHENTICATION_BACKENDS"])
+def test_a_path_where_a_list_belongs_is_said_to_be_one(settings, name):
+    setattr(settings, name, "crossauth_django.backends.LockoutBackend")
+    errors = [message for identifier, message in found() if identifier == "E008"]
+    assert errors == [f"{name} is text, where a list of dotted paths belongs."]
+
+
+def test_providers_whose_urls_are_nowhere_are_a_warning(settings):
+    settings.ROOT_URLCONF = __name__
+    settings.AUTHENTICATION_BACKENDS = [BACKEND]
+    assert found() == []
+    settings.CROSSAUTH_PROVIDERS = PROVIDERS
+    assert [identifier for identifier, _ in found()] == ["W005"]
+
+
+def test_where_no_page_is_served_no_url_is_missed(settings):
+    settings.CROSSAUTH_PROVIDERS = PROVIDERS
+    del settings.ROOT_URLCONF
+    assert installation.check_urls() == []

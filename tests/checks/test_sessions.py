@@ -65,6 +65,24 @@ def test_device_features_need_our_engine(settings, name, value):
     assert "E020" not in found()
 
 
+@pytest.mark.parametrize(
+    ("engine", "moves"),
+    [
+        ("django.contrib.sessions.backends.db", True),
+        ("django.contrib.sessions.backends.signed_cookies", False),
+        ("crossauth_django.sessions.SessionStore", False),
+    ],
+)
+def test_only_an_engine_whose_sessions_can_move_in_is_named_as_the_previous(
+    settings, engine, moves
+):
+    settings.SESSION_ENGINE = engine
+    settings.CROSSAUTH_MAX_SESSIONS_PER_USER = 3
+    (message,) = sessions.check_engine()
+    assert "SESSION_ENGINE = 'crossauth_django.sessions'" in message.hint
+    assert ("PREVIOUS" in message.hint) is moves
+
+
 def test_an_engine_made_from_ours_will_do(good):
     good.CROSSAUTH_MAX_SESSIONS_PER_USER = 3
     good.SESSION_ENGINE = __name__

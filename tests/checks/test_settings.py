@@ -90,6 +90,13 @@ def test_a_value_of_the_wrong_type_is_one_error(settings, name, value):
     ]
 
 
+def test_a_list_in_the_place_of_a_dict_is_not_blamed_on_its_items(settings):
+    settings.CROSSAUTH_PROVIDERS = ["google"]
+    assert found()[0][1] == "CROSSAUTH_PROVIDERS cannot be of type list."
+    settings.CROSSAUTH_PROVIDERS = {"google": "secret"}
+    assert found()[0][1].endswith("of type dict with items of another kind.")
+
+
 def test_none_is_taken_where_the_setting_says_so(settings):
     settings.CROSSAUTH_SECONDARY_STORAGE_MAX_TTL = None
     settings.CROSSAUTH_BASE_URL = None

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
 import pkgutil
 import re
 import shlex
 from pathlib import Path
+
+import pytest
 
 from crossauth_django import checks
 from crossauth_django.conf import Conf
@@ -13,6 +17,11 @@ from crossauth_django.management import commands
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+
+
+# What stands around an example: a settings file, a URLconf, a request of somebody.
+GIVEN = {"INSTALLED_APPS", "MIDDLEWARE", "urlpatterns", "request", "user"}
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def rows(heading: str) -> list[str]:
@@ -61,3 +70,31 @@ def test_every_link_leads_to_a_file() -> None:
     ]
     assert links
     assert all((ROOT / link.partition("#")[0]).exists() for link in links)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_example_imports_what_it_uses_and_it_exists(page: Path) -> None:
+    for code in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S):
+        tree = ast.parse(code)
+        nodes = list(ast.walk(tree))
+        used = {each.id for each in nodes if isinstance(each, ast.Name)}
+        made = {
+            each.id
+            for each in nodes
+            if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)
+        }
+        made |= {each.arg for each in nodes if isinstance(each, ast.arg)}
+        imports = [n for n in nodes if isinstance(n, (ast.Import, ast.ImportFrom))]
+        made |= {alias.asname or alias.name for n in imports for alias in n.names}
+        assert used - made - GIVEN - set(vars(builtins)) == set()
+        for each in imports:
+            if isinstance(each, ast.ImportFrom) and "cross_auth" not in str(
+                each.module
+            ):
+                exec(ast.unparse(each), {})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_setting_that_is_named_exists(page: Path) -> None:
+    named = set(re.findall(r"\bCROSSAUTH_[A-Z_]+\b", page.read_text()))
+    assert {each for each in named if not hasattr(Conf, each)} == set()

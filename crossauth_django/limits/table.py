@@ -10,8 +10,9 @@ from crossauth_django.limits.budget import RateLimit
 
 HOUR = 3600
 
-# Action: how many an hour, and by whom they are counted. Those that end in _request are also
-# counted silently by the address that a mail would go to.
+# Action: how many an hour, and by whom they are counted. Only the last two are pages of this app;
+# the others are for a project's. Those that end in _request are to be counted silently, too, by the
+# address that a mail would go to: take().
 OWN: Mapping[str, tuple[int, str]] = {
     "register": (5, "ip"),
     "email_verify_request": (5, "ip"),

@@ -68,7 +68,7 @@ def test_sessions_are_filtered_by_what_they_are_now(staff, user, browser):
     devices.revoke_others(browser.get("/whoami/").wsgi_request)
     devices.issue_token(user, client_name="a", max_age=timedelta(seconds=1))
     with time_machine.travel(utc_now() + timedelta(seconds=5), tick=False):
-        for state, count in (("active", 2), ("expired", 1), ("ended", 1)):
+        for state, count in (("active", 2), ("expired", 1), ("revoked", 1)):
             assert rows(staff.get(LIST, {"state": state})) == count
 
 

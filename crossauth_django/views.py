@@ -64,10 +64,7 @@ def _oauth_view(view: ProviderView) -> View:
             response = view(request, found)
         except (AccountError, OAuthError, StoreUnavailableError) as error:
             response = _failed(request, found, error)
-        # The address of the callback has the code in it (RFC 9700 section 4.2).
-        response["Cache-Control"] = "no-store"
-        response["Referrer-Policy"] = "no-referrer"
-        return response
+        return _kept_here(response)
 
     # Under ATOMIC_REQUESTS the provider would be asked inside a transaction.
     for alias in connections:
@@ -144,8 +141,17 @@ def unlock(request: HttpRequest, token: str) -> HttpResponse:
         # Who reads the owner's mail is no stranger: this browser has its own budget now.
         known = dict.fromkeys(names, lockout.owner_of(user))
         know_device(request, response, known)
+    return _kept_here(response)
+
+
+def _kept_here(response: HttpResponse) -> HttpResponse:
+    """Tell nobody else the page's address, which has the code or the token in it.
+
+    RFC 9700 section 4.2. Not "no-referrer": with that a browser posts a form of the page with
+    ``Origin: null`` (Fetch, "append a request Origin header"), which Django's CSRF check refuses.
+    """
     response["Cache-Control"] = "no-store"
-    response["Referrer-Policy"] = "no-referrer"
+    response["Referrer-Policy"] = "same-origin"
     return response
 
 

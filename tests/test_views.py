@@ -84,7 +84,7 @@ def test_no_answer_is_kept_or_told_to_others(client, site, provider):
     failed = come_back(client, {"state": "x"})
     for response in (started, finished, failed):
         assert response["Cache-Control"] == "no-store"
-        assert response["Referrer-Policy"] == "no-referrer"
+        assert response["Referrer-Policy"] == "same-origin"
 
 
 def test_code_and_state_are_not_in_the_address_where_it_ends(client, site, provider):

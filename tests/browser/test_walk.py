@@ -177,3 +177,15 @@ def test_every_page_fits_its_window(
     page.get_by_role("link", name="Back to the sign-in page").click()
     sign_in_at_the_provider(page, "Grace Hopper")
     look("account")
+
+
+def test_the_page_of_a_failed_sign_in_can_still_sign_out(
+    demo: Demo, page: Page
+) -> None:
+    # Without any referrer browsers would send "Origin: null", which Django refuses.
+    page.goto(f"{demo.url}sign-in/")
+    sign_in_by_password(page, PASSWORD)
+    page.goto(f"{demo.url}auth/oauth/local/callback/?error=access_denied&state=x")
+    expect(page.get_by_role("alert")).to_contain_text("This sign-in has expired")
+    page.get_by_role("navigation").get_by_role("button", name="Sign out").click()
+    expect(page).to_have_url(demo.url)

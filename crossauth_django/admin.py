@@ -57,7 +57,7 @@ class StateFilter(admin.SimpleListFilter):
         ]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        status = self.value()
+        status = self.value() or ""
         if status not in (each for each, _name in self.lookup_choices):
             return queryset
         return queryset.filter(of_status(status, utc_now()))

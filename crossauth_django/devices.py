@@ -38,8 +38,6 @@ _COLUMNS = (
     *("created_at", "last_active_at", "expires_at"),
 )
 _END_COLUMNS = ("ends_at", "revoked_at", "end_reason", "met_at", "met_reason")
-# Longer than any real one; the text is the client's.
-_USER_AGENT_LENGTH = 1000
 
 
 class Device(NamedTuple):
@@ -238,14 +236,6 @@ async def aissue_token(
 async def auser_of_token(token: str) -> AbstractBaseUser | None:
     """See ``user_of_token``."""
     return await sync_to_async(user_of_token)(token)
-
-
-def client_of(user_agent: str | None, address: str) -> dict[str, Any]:
-    """Return what a row keeps of a client."""
-    return {
-        "user_agent": storable((user_agent or "")[:_USER_AGENT_LENGTH]),
-        "ip": address,
-    }
 
 
 def _device(

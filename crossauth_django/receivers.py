@@ -24,7 +24,6 @@ from django.db.models.signals import post_save, pre_delete, pre_save
 from django.forms import CheckboxInput
 from django.http import HttpRequest
 
-from crossauth_django.addresses import client_address
 from crossauth_django.conf import conf
 from crossauth_django.exceptions import StoreUnavailableError
 from crossauth_django.managers import credentials, users
@@ -74,7 +73,7 @@ def connect() -> None:
 def expect_session(**kwargs: Any) -> None:
     from crossauth_django.sessions.current import start_of_request
 
-    start_of_request()
+    start_of_request(kwargs.get("environ"), kwargs.get("scope"))
 
 
 def forget_session(**kwargs: Any) -> None:
@@ -87,14 +86,13 @@ def take_sign_in_over(
     request: HttpRequest | None, user: AbstractBaseUser, **kwargs: Any
 ) -> None:
     """Rotate the key, note the browser, and honour ``remember_me`` in any sign-in form."""
-    from crossauth_django import devices
     from crossauth_django.sessions import SessionStore
+    from crossauth_django.sessions.clients import client_of
 
     session = getattr(request, "session", None)
     if request is None or not isinstance(session, SessionStore):
         return
-    agent, address = request.META.get("HTTP_USER_AGENT"), client_address(request)
-    session.signed_in(user, devices.client_of(agent, address))
+    session.signed_in(user, client_of(request.META))
     # As Django reads a checkbox: "false" means no.
     checkbox = CheckboxInput()
     if request.method == "POST" and checkbox.value_from_datadict(

@@ -18,6 +18,7 @@ from crossauth_django import devices
 from crossauth_django.managers.credentials import fingerprints
 from crossauth_django.models import UserSession
 from crossauth_django.sessions import SessionStore, SignedInBy, note_token
+from crossauth_django.sessions.clients import client_of
 from tests.accounts.conftest import make_user, set_email
 from tests.concurrency import run_together
 from tests.routers import Everything
@@ -159,7 +160,7 @@ def test_what_no_database_stores_is_left_out_of_what_a_client_says(user):
     devices.issue_token(user, client_name="a\0\ud800", max_age=timedelta(hours=1))
     (device,) = devices.list_sessions(user)
     assert device.client_name == "a?"
-    assert devices.client_of("a\0\ud800", "")["user_agent"] == "a?"
+    assert client_of({"HTTP_USER_AGENT": "a\0\ud800"}) == {"user_agent": "a?", "ip": ""}
 
 
 def test_revoke_others_without_a_session_of_ours_ends_all(user, browser, rf):

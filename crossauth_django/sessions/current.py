@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from asgiref.sync import SyncToAsync
+
+from crossauth_django.sessions.clients import client_of, meta_of
 
 if TYPE_CHECKING:
     from crossauth_django.sessions.engine import SessionStore
@@ -21,6 +24,9 @@ class SignedInBy(NamedTuple):
 
 @dataclass
 class _Current:
+    # What Django says when a request begins: its environ, or its ASGI scope.
+    environ: Mapping[str, Any] | None = None
+    scope: Mapping[str, Any] | None = None
     # The first session that the request has loaded.
     session: SessionStore | None = None
     token: SignedInBy | None = None
@@ -36,13 +42,15 @@ _slot: ContextVar[_Current | None] = ContextVar("crossauth_current", default=Non
 _slots: WeakKeyDictionary[object, _Current] = WeakKeyDictionary()
 
 
-def start_of_request() -> None:
+def start_of_request(
+    environ: Mapping[str, Any] | None, scope: Mapping[str, Any] | None
+) -> None:
     """Expect the session that the request loads first."""
-    context = _asgi_context()
+    context, current = _asgi_context(), _Current(environ, scope)
     if context is None:
-        _slot.set(_Current())
+        _slot.set(current)
     else:
-        _slots[context] = _Current()
+        _slots[context] = current
 
 
 def end_of_request() -> None:
@@ -64,6 +72,16 @@ def current_token() -> SignedInBy | None:
     """Return what signs the request under way in when that is a token."""
     current = _current()
     return current.token if current else None
+
+
+def current_client() -> dict[str, Any] | None:
+    """Return what a row keeps of the client whose request is under way; None between requests."""
+    current = _current()
+    if current is None:
+        return None
+    if current.environ is not None:
+        return client_of(current.environ)
+    return None if current.scope is None else client_of(meta_of(current.scope))
 
 
 def note_loaded(session: SessionStore) -> None:

@@ -17,6 +17,7 @@ from crossauth_django.managers.copy_format import MOVED, Copy
 from crossauth_django.managers.moments import from_seconds
 from crossauth_django.managers.transactions import after_commit, in_real_transaction
 from crossauth_django.models import UserSession
+from crossauth_django.sessions.current import current_client
 from crossauth_django.sessions.lifetimes import (
     copy_of,
     expiry_of,
@@ -141,6 +142,9 @@ class SessionReader(SessionWriter):
             return None
         if data is not None:
             self._session_cache = data
+            if SESSION_KEY in data:
+                # It is not known where it signed in: this browser is the one that has it.
+                self._client = current_client()
             try:
                 self._found = self._write(digest, data, must_create=True, moves_in=True)
                 self._is_unknown = False

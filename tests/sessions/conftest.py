@@ -3,9 +3,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Iterator
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from asgiref.sync import sync_to_async
+from asgiref.testing import ApplicationCommunicator
+from django.core.asgi import get_asgi_application
 from django.core.cache import caches
 from django.db import connections
 from django.test import Client
@@ -82,3 +85,33 @@ def whoami(client: Client) -> str:
     answer = client.get("/whoami/")
     assert answer.status_code == 200
     return str(answer.content.decode())
+
+
+async def asgi_request(
+    browser: Client,
+    path: str,
+    fields: dict[str, str] | None = None,
+    *,
+    client: tuple[str, int] | None = None,
+    agent: bytes = b"",
+) -> tuple[int, bytes]:
+    """Send what the browser would send to an ASGI server; return the status and the body."""
+    body = urlencode(fields or {}).encode()
+    key = browser.cookies["sessionid"].value
+    headers = [
+        (b"host", b"testserver"),
+        (b"cookie", f"sessionid={key}".encode()),
+        (b"content-type", b"application/x-www-form-urlencoded"),
+        (b"content-length", str(len(body)).encode()),
+        (b"user-agent", agent),
+    ]
+    scope = {"type": "http", "method": "POST" if fields else "GET", "path": path}
+    scope |= {"headers": headers, "query_string": b"", "http_version": "1.1"}
+    server = ApplicationCommunicator(
+        get_asgi_application(), {**scope, "client": client}
+    )
+    await server.send_input({"type": "http.request", "body": body})
+    start = await server.receive_output(10)
+    answer = await server.receive_output(10)
+    await server.wait(10)
+    return start["status"], answer["body"]

@@ -18,12 +18,13 @@ from django.test import Client, override_settings
 from crossauth_django import devices
 from crossauth_django.models import UserSession
 from crossauth_django.sessions import SessionStore
+from crossauth_django.sessions.clients import meta_of
 from crossauth_django.sessions.previous import outage_of
 from crossauth_django.storage import SessionStorage
 from tests.accounts.conftest import make_user, set_email
 from tests.concurrency import run_together
 from tests.sessions import failing, test_outage
-from tests.sessions.conftest import PASSWORD, sign_in, whoami
+from tests.sessions.conftest import PASSWORD, asgi_request, run, sign_in, whoami
 
 own_redis = test_outage.server
 
@@ -61,6 +62,32 @@ def test_who_was_signed_in_still_is(moved, user):
     assert whoami(moved) == str(user.pk)
     assert moved.get("/kept/?name=cart").content == b"full"
     assert whoami(moved) == str(user.pk)
+
+
+def test_its_device_is_the_browser_that_brings_it(moved, user):
+    headers = {"HTTP_USER_AGENT": "Firefox", "REMOTE_ADDR": "198.51.100.7"}
+    moved.get("/whoami/", **headers)
+    (device,) = devices.list_sessions(user)
+    assert (device.user_agent, device.address) == ("Firefox", "198.51.100.7")
+
+
+def test_so_it_is_behind_asgi(transactional_db, moved, user):
+    scope = {"client": ("127.0.0.1", 4711), "agent": b"Firefox"}
+    assert run(asgi_request(moved, "/whoami/", **scope))[0] == 200
+    (device,) = devices.list_sessions(user)
+    assert (device.user_agent, device.address) == ("Firefox", "127.0.0.1")
+
+
+def test_outside_of_a_request_nobody_brings_it(moved, user):
+    assert SessionStore(moved.cookies["sessionid"].value).load()
+    (device,) = devices.list_sessions(user)
+    assert (device.user_agent, device.address) == ("", "")
+
+
+def test_a_header_that_comes_twice_is_one_with_both():
+    headers = [(b"x-forwarded-for", b"192.0.2.1"), (b"x-forwarded-for", b"192.0.2.2")]
+    meta = meta_of({"headers": headers, "client": None})
+    assert meta == {"REMOTE_ADDR": "", "HTTP_X_FORWARDED_FOR": "192.0.2.1,192.0.2.2"}
 
 
 def test_it_is_rewritten_and_leaves_the_other_engine(moved, previous, user):

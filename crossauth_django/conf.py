@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, Literal, TypeVar
 
 from django.conf import settings
+from django.utils.functional import empty
 
 T = TypeVar("T")
 
@@ -213,6 +214,7 @@ conf = Conf()
 
 def _read(name: str, default: T) -> T:
     # Past ``settings.__getattr__``, where a name that is not set costs ten times as much: most
-    # of ours are not, and a request reads a dozen. It also is what configures the settings.
-    holder = settings._wrapped if settings.configured else settings  # noqa: SLF001
-    return getattr(holder, name, default)
+    # of ours are not, and a request reads a dozen. It also is what configures the settings. A
+    # look at the proxy is a call, so there is only one.
+    holder = settings._wrapped  # noqa: SLF001
+    return getattr(settings if holder is empty else holder, name, default)

@@ -20,7 +20,7 @@ from django.contrib.auth.signals import (
 from django.core.signals import request_finished, request_started
 from django.db import models, router
 from django.db.models import Q
-from django.db.models.signals import post_save, pre_delete, pre_save
+from django.db.models.signals import class_prepared, post_save, pre_delete, pre_save
 from django.forms import CheckboxInput
 from django.http import HttpRequest
 
@@ -52,22 +52,33 @@ def connect() -> None:
         (user_logged_in, settle_sign_in),
         (user_login_failed, leave_attempt_counted),
         (user_logged_out, say_who_signs_out),
+        (account_claimed, end_sessions_of_claimed_account),
+        (class_prepared, follow_model),
+    ):
+        signal.connect(receiver, dispatch_uid=f"crossauth_django.{receiver.__name__}")
+    # Swapped ones, because tests choose another user model.
+    for model in apps.get_models(include_swapped=True):
+        follow_model(model)
+
+
+def follow_model(sender: type[models.Model], **kwargs: Any) -> None:
+    """Connect what follows from a change of a user, where the model is one of users.
+
+    Django names the class of the instance as the sender, so each proxy and child is one. With a
+    receiver for every model Django would call it for each row of the site's that is saved, and
+    read each one that it deletes.
+    """
+    if not issubclass(sender, AbstractBaseUser):
+        return
+    for signal, receiver in (
         (pre_save, check_flag_of_changed_user),
         (post_save, note_flag_of_saved_user),
         (pre_save, look_at_user_before_change),
         (post_save, end_sessions_of_changed_user),
-        (account_claimed, end_sessions_of_claimed_account),
+        (pre_delete, end_sessions_of_deleted_user),
     ):
-        signal.connect(receiver, dispatch_uid=f"crossauth_django.{receiver.__name__}")
-    for model in apps.get_models(include_swapped=True):
-        # A receiver for every model would make Django read each row of the site's that it
-        # deletes. Swapped ones, because tests choose another user model.
-        if issubclass(model, AbstractBaseUser):
-            pre_delete.connect(
-                end_sessions_of_deleted_user,
-                sender=model,
-                dispatch_uid="crossauth_django.end_sessions_of_deleted_user",
-            )
+        uid = f"crossauth_django.{receiver.__name__}"
+        signal.connect(receiver, sender=sender, dispatch_uid=uid)
 
 
 def expect_session(**kwargs: Any) -> None:

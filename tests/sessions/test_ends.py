@@ -13,11 +13,12 @@ from django.contrib.auth.models import AnonymousUser
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.models import Session
-from django.db import DEFAULT_DB_ALIAS
+from django.db import DEFAULT_DB_ALIAS, models
 from django.db.models.deletion import Collector
+from django.db.models.signals import post_save, pre_delete, pre_save
 from django.test import Client
 
-from crossauth_django import devices, receivers, signals
+from crossauth_django import devices, signals
 from crossauth_django.models import SocialAccount, UserSession
 from crossauth_django.sessions import SessionStore
 from tests.accounts.conftest import make_user, set_email
@@ -133,21 +134,61 @@ def test_users_deleted_by_many_threads_never_find_the_database_locked(transactio
     assert not get_user_model().objects.exists()
 
 
-@pytest.fixture
-def proxy():
-    """A proxy of the user model, known as those are that are there before the start."""
-    meta = type("Meta", (), {"app_label": "proxies", "proxy": True})
-    attributes = {"__module__": __name__, "Meta": meta}
-    yield type("Person", (get_user_model(),), attributes)
-    del apps.all_models["proxies"]
+def made_late(**attributes):
+    """Make a model of users when the app is ready, as tests and plugins do."""
+    attributes["Meta"] = type("Meta", (), {"app_label": "late", **attributes["Meta"]})
+    attributes["__module__"] = __name__
+    return type("Person", (get_user_model(),), attributes)
+
+
+@pytest.fixture(params=["proxy", "child"])
+def derived(request):
+    """A proxy of the user model, and a child of it; the child's table is its parent's."""
+    user_model = get_user_model()
+    if request.param == "proxy":
+        yield made_late(Meta={"proxy": True})
+    else:
+        yield made_late(
+            Meta={"db_table": user_model._meta.db_table, "managed": False},
+            parent=models.OneToOneField(
+                user_model,
+                models.CASCADE,
+                parent_link=True,
+                primary_key=True,
+                db_column=user_model._meta.pk.column,
+                related_name="+",
+            ),
+        )
+    del apps.all_models["late"]
     apps.clear_cache()
 
 
-def test_a_user_deleted_through_a_proxy_loses_all(user, browser, proxy):
-    receivers.connect()
-    proxy.objects.get(pk=user.pk).delete()
+def test_a_user_deleted_through_a_derived_model_loses_all(user, browser, derived):
+    derived.objects.get(pk=user.pk).delete()
     assert whoami(browser) == ""
     assert not UserSession.objects.exists()
+
+
+def test_another_password_saved_through_a_derived_model_ends_all(
+    user, browser, derived
+):
+    person = derived.objects.get(pk=user.pk)
+    person.set_password(NEW)
+    person.save()
+    assert reasons(user) == ["password_reset"]
+
+
+def test_a_user_disabled_through_a_derived_model_loses_all(user, browser, derived):
+    person = derived.objects.only("pk").get(pk=user.pk)
+    person.is_active = False
+    person.save()
+    assert reasons(user) == ["user_disabled"]
+
+
+@pytest.mark.parametrize("signal", [pre_save, post_save, pre_delete])
+def test_a_change_of_what_is_no_user_calls_nothing_of_ours(signal):
+    followed = {model for model in apps.get_models() if signal.has_listeners(model)}
+    assert followed == {get_user_model()}
 
 
 @pytest.mark.parametrize("model", [Session, SocialAccount, UserSession])

@@ -36,9 +36,12 @@ def normalize_email(email: str) -> str:
     Surrounding white space goes and letters become lower case, as in cross-auth. Nothing
     is folded into ASCII (the Kelvin sign would become a ``k``), and no two mailboxes become one.
     """
+    text = email.strip()
+    if text.isascii():
+        return text.lower()
     lowered = (
         letter if not letter.isascii() and letter.lower().isascii() else letter.lower()
-        for letter in email.strip()
+        for letter in text
     )
     return "".join(lowered)
 

@@ -18,7 +18,7 @@ from django.core import signing
 
 from crossauth_django.conf import conf
 from crossauth_django.crypto import digest, keyed_digest, new_secret
-from crossauth_django.managers.credentials import fingerprints
+from crossauth_django.managers.credentials import password_fingerprint
 
 # People who share a browser; beyond that the one who was longest away is a stranger again.
 _NAMES = 8
@@ -64,8 +64,8 @@ def cookie_name() -> str:
 
 
 def owner_of(user: AbstractBaseUser) -> Owner:
-    password, _email = fingerprints(user)
-    return Owner(digest(f"device.owner:{user.pk}")[:_HALF], password[:_HALF])
+    password = password_fingerprint(user)[:_HALF]
+    return Owner(digest(f"device.owner:{user.pk}")[:_HALF], password)
 
 
 def device_of(cookie: str | None, name: str) -> Device | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -15,9 +15,6 @@ from django.contrib.auth import get_user_model
 _LENGTH = 1_000
 _LOOKED_AT = 10_000
 _TOO_LONG = "a name of more than 10,000 characters"
-
-# Names for the login field that backends and libraries in use have.
-_FIELDS = ("email", "login", "phone")
 
 # Shown as nothing, and skipped by some databases when they compare: control characters, and what
 # Unicode calls Default_Ignorable_Code_Point (DerivedCoreProperties.txt).
@@ -59,10 +56,17 @@ def name_in(credentials: Mapping[str, Any]) -> str | None:
 
 def login_in(credentials: Mapping[str, Any]) -> object:
     """Return what was typed as the name, as it was typed; None when there is nothing of it."""
-    for field in ("username", get_user_model().USERNAME_FIELD, *_FIELDS):
+    for field in _login_fields():
         if credentials.get(field) is not None:
             return credentials[field]
     return None
+
+
+def _login_fields() -> Iterator[str]:
+    yield "username"
+    yield get_user_model().USERNAME_FIELD
+    # Names for it that backends and libraries in use have.
+    yield from ("email", "login", "phone")
 
 
 def _visible(text: str) -> str:

@@ -26,11 +26,11 @@ def fingerprints(user: AbstractBaseUser) -> tuple[str, str]:
     """
     email = getattr(user, user.get_email_field_name(), None)
     email = normalize_email(email) if isinstance(email, str) else ""
-    texts = (f"password:{user.pk}:{user.password}", f"email:{user.pk}:{email}")
-    password_fingerprint, email_fingerprint = (
-        crypto.digest(text)[:32] for text in texts
-    )
-    return password_fingerprint, email_fingerprint
+    return password_fingerprint(user), crypto.digest(f"email:{user.pk}:{email}")[:32]
+
+
+def password_fingerprint(user: AbstractBaseUser) -> str:
+    return crypto.digest(f"password:{user.pk}:{user.password}")[:32]
 
 
 class Login(NamedTuple):

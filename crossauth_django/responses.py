@@ -84,7 +84,7 @@ def please_wait(
 def wants_json(request: HttpRequest, replaced: HttpResponseBase | None = None) -> bool:
     """Say whether a program asked: by ``Accept``, by a JSON body, or by what it would have got."""
     if "HTTP_ACCEPT" in request.META:
-        preferred = request.get_preferred_type([_HTML, *_JSON])
+        preferred = _preferred(request)
         if preferred in _JSON:
             return True
         if preferred is not None and not _takes_anything(request):
@@ -92,6 +92,14 @@ def wants_json(request: HttpRequest, replaced: HttpResponseBase | None = None) -
     if _is_json(request.content_type or ""):
         return True
     return replaced is not None and _is_json(replaced.get("Content-Type", ""))
+
+
+def _preferred(request: HttpRequest) -> str | None:
+    try:
+        return request.get_preferred_type([_HTML, *_JSON])
+    except (LookupError, ValueError):
+        # A parameter in an encoding that there is not (RFC 2231).
+        return None
 
 
 def _takes_anything(request: HttpRequest) -> bool:

@@ -276,6 +276,15 @@ def test_a_json_body_is_answered_in_json_unless_html_is_asked_for(
     assert ("problem+json" in answer["Content-Type"]) == is_json
 
 
+@pytest.mark.parametrize("parameter", ["a*=nonsense''x", "a*=idna''%FF.."])
+def test_an_accept_header_that_cannot_be_read_says_nothing(
+    alice, client, clock, wrong, parameter
+):
+    page = locked(client, clock, wrong, HTTP_ACCEPT=f"application/json;{parameter}")
+    assert page.status_code == 429
+    assert page["Content-Type"] == "text/html; charset=utf-8"
+
+
 def test_known_and_unknown_names_get_the_same_answer(alice, client, clock, wrong):
     answers = []
     for name in ("alice", "nobody"):

@@ -16,7 +16,11 @@ from django.views.decorators.debug import sensitive_variables
 from crossauth_django import lockout
 from crossauth_django.addresses import client_address
 from crossauth_django.conf import conf
-from crossauth_django.exceptions import LockedOutError, StoreUnavailableError
+from crossauth_django.exceptions import (
+    LockedOutError,
+    StoreBusyError,
+    StoreUnavailableError,
+)
 
 logger = logging.getLogger("crossauth_django.lockout")
 
@@ -115,7 +119,9 @@ def _refuse(
 ) -> None:
     """Stop Django from asking the next backend, and leave word for the middleware."""
     if isinstance(error, StoreUnavailableError):
-        if conf.CROSSAUTH_LOCKOUT_FAIL_OPEN:
+        # Who guesses can keep a key busy, and would open the door with it.
+        is_down = not isinstance(error, StoreBusyError)
+        if is_down and conf.CROSSAUTH_LOCKOUT_FAIL_OPEN:
             logger.error("A sign-in attempt is not counted: %s", error)
             return
         logger.error("A sign-in attempt is refused: %s", error)

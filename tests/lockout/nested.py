@@ -1,4 +1,4 @@
-"""Backends that look at more than the name that was typed."""
+"""Backends that look at more than the name that was typed, and a cache that is busy."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Any
 
 from django.contrib.auth import authenticate
 from django.http import Http404
+
+from crossauth_django.exceptions import StoreBusyError
 
 
 class AsksAboutTheMailbox:
@@ -19,3 +21,8 @@ class AsksAboutTheMailbox:
 class RaisesNotFound:
     def authenticate(self, request: Any, **credentials: Any) -> None:
         raise Http404
+
+
+def busy_key(key: str, prefix: str, version: int) -> str:
+    """Stands for a key that others hold for too long."""
+    raise StoreBusyError("the key stays busy")

@@ -417,6 +417,18 @@ def test_with_fail_open_they_are_allowed_and_logged(
     assert "not counted" in caplog.text
 
 
+def test_a_key_that_a_burst_keeps_busy_is_not_open_then(
+    alice, client, settings, caplog
+):
+    settings.CROSSAUTH_LOCKOUT_FAIL_OPEN = True
+    settings.CROSSAUTH_CACHE_ALIAS = "busy"
+    backend = "django.core.cache.backends.locmem.LocMemCache"
+    busy = {"BACKEND": backend, "KEY_FUNCTION": "tests.lockout.nested.busy_key"}
+    settings.CACHES = {**settings.CACHES, "busy": busy}
+    assert by_form(client, "right").status_code == 503
+    assert "is refused" in caplog.text
+
+
 def test_a_store_that_dies_in_between_disturbs_no_sign_in(
     alice, client, server, caplog
 ):

@@ -123,7 +123,8 @@ def settle_sign_in(
         return
     owner = lockout.owner_of(user)
     address = getattr(user, user.get_email_field_name(), None)
-    names = [user.get_username(), address or ""]
+    # Either may be NULL, which is nobody's name.
+    names = [user.get_username() or "", address or ""]
     attempt = lockout.sign_ins(found).succeeded(names, owner)
     if attempt is None:
         return

@@ -53,7 +53,7 @@ def unlock(token: str) -> tuple[AbstractBaseUser, list[str]]:
     down.
     """
     redeemed = tokens.redeem(PURPOSE, token)
-    name = lockout.normalised(redeemed.user.get_username())
+    name = lockout.normalised(redeemed.user.get_username() or "")
     lockout.forget(redeemed.payload["subjects"], username=name)
     return redeemed.user, [name, redeemed.payload["name"]]
 

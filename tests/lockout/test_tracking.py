@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from django.contrib.auth import authenticate, get_user_model
-from django.contrib.auth.signals import user_login_failed
+from django.contrib.auth.signals import user_logged_in, user_login_failed
 from django.core import mail
 from django.test import Client
 
@@ -126,6 +126,13 @@ def test_a_name_that_nothing_is_left_of_makes_no_cookie(alice, client, clock):
     assert "crossauth_device" not in client.cookies
     assert by_form(client, "right").status_code == 302
     assert by_form(Client(), "right").status_code == 302
+
+
+def test_a_user_without_a_username_is_known_by_no_name(alice, rf, clock):
+    alice.username = None
+    request = rf.post("/")
+    user_logged_in.send(type(alice), request=request, user=alice)
+    assert list(lockout.sign_ins(request).signed_in) == [""]
 
 
 def test_a_name_that_django_masks_is_counted_without_a_request_too(alice, clock):

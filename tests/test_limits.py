@@ -208,6 +208,45 @@ def test_the_mixin_does_the_same(clock):
     assert asyncio.run(both()) == [200, 429]
 
 
+def test_a_url_may_have_a_limit_of_its_own(clock):
+    class Limited(RateLimitMixin, View):
+        rate_limit = FIVE
+
+        def get(self, request: HttpRequest) -> HttpResponse:
+            return HttpResponse("ok")
+
+    once = Limited.as_view(
+        rate_limit=lambda request: RateLimit(1, 60),
+        rate_limit_key=lambda request: request.headers.get("Tenant"),
+    )
+    assert statuses(once, 2) == [200, 200]
+    tenant = RequestFactory().get("/", headers={"Tenant": "one"})
+    assert [once(tenant).status_code for _ in range(2)] == [200, 429]
+
+
+def test_views_of_one_name_in_two_modules_share_no_budget(clock):
+    def limited(module: str) -> Any:
+        attributes = {
+            "__module__": module,
+            "rate_limit": RateLimit(1, 60),
+            "get": lambda self, request: HttpResponse("ok"),
+        }
+        return type("Search", (RateLimitMixin, View), attributes).as_view()
+
+    assert statuses(limited("shop.views"), 2) == [200, 429]
+    assert statuses(limited("blog.views"), 2) == [200, 429]
+
+
+@pytest.mark.parametrize("outer", [2, 5])
+def test_of_two_limits_the_tighter_one_is_told(clock, outer):
+    inner = rate_limit("inner", RateLimit(7 - outer, 60))(view)
+    limited = rate_limit("outer", RateLimit(outer, 60))(inner)
+    answers = [limited(request()) for _ in range(3)]
+    assert [each["X-RateLimit-Remaining"] for each in answers] == ["1", "0", "0"]
+    assert [each["X-RateLimit-Limit"] for each in answers] == ["2"] * 3
+    assert answers[2].status_code == 429
+
+
 def test_an_async_function_is_limited(clock):
     @rate_limit("async", RateLimit(1, 60), methods=["POST"])
     async def limited(request: HttpRequest) -> HttpResponse:

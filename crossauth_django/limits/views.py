@@ -56,7 +56,11 @@ def rate_limit(
 
 
 class RateLimitMixin(View):
-    """``rate_limit`` by class attributes, which a subclass may change; put it first."""
+    """``rate_limit`` by class attributes; put it first.
+
+    A subclass may change them, and ``as_view()`` for one URL. Without an action each class has
+    budgets of its own.
+    """
 
     rate_limit_action: str = ""
     rate_limit: Limit = None
@@ -64,20 +68,24 @@ class RateLimitMixin(View):
     rate_limit_methods: Container[str] | None = None
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        cls = type(self)
-        # From the class: a callable in an attribute would become a method of the instance.
-        limit, key = cls.rate_limit, cls.rate_limit_key
+        limit, key = self._unbound("rate_limit"), self._unbound("rate_limit_key")
         require_kind(key)
         view: Any = super().dispatch
         if self.view_is_async:
             view = _as_coroutine(view)
+        cls = type(self)
         return _limited(
             view,
-            self.rate_limit_action or cls.__qualname__,
+            self.rate_limit_action or f"{cls.__module__}.{cls.__qualname__}",
             limit,
             key,
             self.rate_limit_methods,
         )(request, *args, **kwargs)
+
+    def _unbound(self, name: str) -> Any:
+        # What as_view() was given lies in the instance. From the class itself, because a callable
+        # there would become a method of the instance.
+        return vars(self).get(name, getattr(type(self), name))
 
 
 def _limited(
@@ -149,8 +157,14 @@ def _refused(request: HttpRequest, usage: Usage) -> HttpResponseBase:
 
 
 def _marked(response: HttpResponseBase, usage: Usage | None) -> HttpResponseBase:
-    if usage is not None:
+    if usage is not None and not _is_tighter(response, usage):
         response["X-RateLimit-Limit"] = str(usage.limit)
         response["X-RateLimit-Remaining"] = str(usage.remaining)
         response["X-RateLimit-Reset"] = str(usage.reset_after)
     return response
+
+
+def _is_tighter(response: HttpResponseBase, usage: Usage) -> bool:
+    """Say whether another limit of the same view has left less than this one."""
+    left = response.get("X-RateLimit-Remaining", "")
+    return left.isdecimal() and int(left) <= usage.remaining

@@ -49,13 +49,16 @@ def unlock(token: str) -> tuple[AbstractBaseUser, list[str]]:
     """Spend a mailed link and return the user whom it unlocks, and under which names.
 
     These are the username, and what was typed when the lock began: an address, on some sites.
-    Raise ``InvalidTokenError`` unless it is good, ``StoreUnavailableError`` while the cache is
-    down.
+    Raise ``InvalidTokenError`` unless it is good, and ``StoreUnavailableError`` while the cache is
+    down: then the link can be tried again.
     """
-    redeemed = tokens.redeem(PURPOSE, token)
-    name = lockout.normalised(redeemed.user.get_username() or "")
-    lockout.forget(redeemed.payload["subjects"], username=name)
-    return redeemed.user, [name, redeemed.payload["name"]]
+    found = tokens.peek(PURPOSE, token)
+    name = lockout.normalised(found.user.get_username() or "")
+    lockout.forget(found.payload["subjects"], username=name)
+    # Last: with a cache that dies before, the link is good for another try, and to forget twice
+    # what is forgotten is nothing.
+    tokens.redeem(PURPOSE, token)
+    return found.user, [name, found.payload["name"]]
 
 
 def require_good(token: str) -> None:

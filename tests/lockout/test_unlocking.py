@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import signal
 from typing import Any
@@ -8,6 +9,7 @@ import django
 import pytest
 from django.contrib.auth import get_user_model
 from django.core import mail
+from django.db import connection
 
 from crossauth_django import lockout, unlocking
 from crossauth_django.responses import Answer
@@ -206,6 +208,32 @@ def test_a_html_form_is_attached_where_there_is_one(mailing, tmp_path, client, c
     ((body, kind),) = [(each[0], each[1]) for each in mail.outbox[0].alternatives]
     assert kind == "text/html"
     assert body.startswith("<b>https://example.org/auth/unlock/")
+
+
+def test_a_store_that_hangs_in_between_leaves_the_link_good(mailing, client):
+    server = start("redis")
+    own = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": server.url}
+    mailing.CACHES = {
+        **mailing.CACHES,
+        "own": {**own, "OPTIONS": {"SOCKET_TIMEOUT": 0.2}},
+    }
+    mailing.CROSSAUTH_CACHE_ALIAS = "own"
+    unlocking.mail_link("alice", (f"p{0:040}",), "https://example.org")
+
+    def hang(execute: Any, *query: Any) -> Any:
+        # Between what the cache holds of the link and the lock stands its user.
+        os.kill(server.process.pid, signal.SIGSTOP)
+        return execute(*query)
+
+    try:
+        with connection.execute_wrapper(hang):
+            assert client.post(link()).status_code == 503
+        os.kill(server.process.pid, signal.SIGCONT)
+        assert client.post(link()).status_code == 200
+        assert client.post(link()).status_code == 400
+    finally:
+        os.kill(server.process.pid, signal.SIGCONT)
+        server.stop()
 
 
 def test_with_the_store_down_the_page_says_so(mailing, client):

@@ -23,8 +23,9 @@ from crossauth_django.managers.credentials import password_fingerprint
 # People who share a browser; beyond that the one who was longest away is a stranger again.
 _NAMES = 8
 
-# How often a name's time is renewed: a cookie that is set again with each sign-in says no more.
-_RENEWED_AFTER = 24 * 3600
+# How often a name's time is renewed within the cookie's age: once a day of a year. A cookie that is
+# set again with each sign-in says no more.
+_RENEWALS = 365
 
 # What an entry of the cookie consists of, in characters: name, owner, password, time.
 _NAME, _HALF, _TIME = 20, 16, 8
@@ -90,10 +91,11 @@ def cookie_for(previous: str | None, names: Mapping[str, Owner]) -> str | None:
     """
     device, known = _read(previous)
     now = int(time.time())
+    young = conf.CROSSAUTH_DEVICE_COOKIE_AGE.total_seconds() / _RENEWALS
     fresh = [_Entry(_digest(name), names[name], now) for name in names if name]
     said = {(each.name, each.owner): each.signed_in_at for each in known}
     if known and all(
-        now - said.get((each.name, each.owner), 0) < _RENEWED_AFTER for each in fresh
+        now - said.get((each.name, each.owner), 0) < young for each in fresh
     ):
         return None
     renewed = {each.name for each in fresh}

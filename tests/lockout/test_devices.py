@@ -75,6 +75,15 @@ def test_a_cookie_that_says_the_same_and_is_young_is_not_set_again(clock):
     assert lockout.cookie_for(first, {"alice": OWNER})
 
 
+def test_who_signs_in_each_morning_stays_known_with_an_age_of_a_day(clock, settings):
+    settings.CROSSAUTH_DEVICE_COOKIE_AGE = timedelta(days=1)
+    cookie = cookie_for(None, ["alice"])
+    for _ in range(3):
+        clock.shift(timedelta(hours=23))
+        assert device_of(cookie, "alice")
+        cookie = cookie_for(cookie, ["alice"])
+
+
 def test_a_cookie_ends_with_its_age(clock, settings):
     cookie = cookie_for(None, ["alice"])
     clock.shift(timedelta(days=365, seconds=1))

@@ -265,6 +265,12 @@ def test_methods_that_are_not_named_are_not_counted(clock):
     assert statuses(limited, 2, method="POST") == [200, 429]
 
 
+def test_head_is_counted_where_get_is(clock):
+    limited = rate_limit("get", RateLimit(1, 60), methods=["GET"])(view)
+    assert statuses(limited, 2, method="HEAD") == [200, 429]
+    assert statuses(limited, 2, method="OPTIONS") == [200, 200]
+
+
 def test_a_limit_may_depend_on_the_request(clock):
     def by_plan(request: HttpRequest) -> RateLimit | None:
         return None if request.user.is_authenticated else RateLimit(1, 60)

@@ -41,8 +41,9 @@ def rate_limit(
 
     ``limit`` may be a callable that gets the request, for limits by plan or by customer. ``key``
     is ``"ip"`` (the default), ``"user"`` (who is not signed in is not counted), ``"user_or_ip"``
-    or a callable that returns what to count by. With ``methods`` the others are not counted. An
-    async view may have async callables. Views that share an action and a limit share its budget.
+    or a callable that returns what to count by. With ``methods`` the others are not counted; HEAD
+    is where GET is, because a view does the same for both. An async view may have async callables.
+    Views that share an action and a limit share its budget.
     """
     require_kind(key)
 
@@ -95,7 +96,7 @@ def _limited(
 
         @functools.wraps(view)
         async def awrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-            if methods is not None and request.method not in methods:
+            if not _is_counted(request.method, methods):
                 return await view(request, *args, **kwargs)
             usage = await ause(action, request, limit, key)
             if usage is not None and not usage.is_allowed:
@@ -109,7 +110,7 @@ def _limited(
 
     @functools.wraps(view)
     def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        if methods is not None and request.method not in methods:
+        if not _is_counted(request.method, methods):
             return view(request, *args, **kwargs)
         usage = use(action, request, limit, key)
         if usage is not None and not usage.is_allowed:
@@ -117,6 +118,12 @@ def _limited(
         return _marked(view(request, *args, **kwargs), usage)
 
     return wrapper  # type: ignore[return-value]
+
+
+def _is_counted(method: str | None, methods: Container[str] | None) -> bool:
+    if methods is None or method in methods:
+        return True
+    return method == "HEAD" and "GET" in methods
 
 
 def _limit_class(

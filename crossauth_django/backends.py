@@ -46,7 +46,8 @@ class LockoutBackend:
                 lockout.note_alone(name, refused=False)
                 lockout.check(name)
             else:
-                _keep(found, lockout.reserve(name, **_where(found, name)))
+                typed = lockout.typed_in(credentials)
+                _keep(found, lockout.reserve(typed, **_where(found, typed)))
         except (LockedOutError, StoreUnavailableError) as error:
             _refuse(found, error, credentials)
 
@@ -63,7 +64,8 @@ class LockoutBackend:
                 lockout.note_alone(name, refused=False)
                 await lockout.acheck(name)
             else:
-                _keep(found, await lockout.areserve(name, **_where(found, name)))
+                typed = lockout.typed_in(credentials)
+                _keep(found, await lockout.areserve(typed, **_where(found, typed)))
         except (LockedOutError, StoreUnavailableError) as error:
             _refuse(found, error, credentials)
 
@@ -98,11 +100,11 @@ def provider_backend() -> tuple[str, ProviderBackend]:
     )
 
 
-def _where(request: HttpRequest, name: str) -> dict[str, Any]:
+def _where(request: HttpRequest, typed: str) -> dict[str, Any]:
     cookie = request.COOKIES.get(lockout.cookie_name())
     return {
         "address": client_address(request),
-        "device": lockout.device_of(cookie, name),
+        "device": lockout.device_of(cookie, typed),
         "request_id": request.META.get("HTTP_X_REQUEST_ID", ""),
     }
 
@@ -128,5 +130,5 @@ def _refuse(
     if request is None:
         lockout.note_alone(lockout.name_in(credentials) or "", refused=True)
     else:
-        lockout.sign_ins(request).refused(error, lockout.login_in(credentials))
+        lockout.sign_ins(request).refused(error, lockout.typed_in(credentials))
     raise PermissionDenied(error.code) from error

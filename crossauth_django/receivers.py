@@ -124,7 +124,7 @@ def settle_sign_in(
     owner = lockout.owner_of(user)
     address = getattr(user, user.get_email_field_name(), None)
     # Either may be NULL, which is nobody's name.
-    names = [user.get_username() or "", address or ""]
+    names = [str(user.get_username() or ""), address or ""]
     attempt = lockout.sign_ins(found).succeeded(names, owner)
     if attempt is None:
         return
@@ -149,7 +149,7 @@ def leave_attempt_counted(
         lockout.sign_ins(found).failed(name)
     elif (judged := lockout.judged_alone(name)) is not None:
         try:
-            lockout.count(judged)
+            lockout.count(judged, typed=lockout.typed_in(credentials))
         except StoreUnavailableError as error:
             logger.warning("A failed sign-in is not counted: %s", error)
 

@@ -37,7 +37,7 @@ def mail_link(login: str, subjects: tuple[str, ...], base_url: str) -> None:
             user,
             conf.CROSSAUTH_LOCKOUT_MAX,
             subjects=list(subjects),
-            name=lockout.normalised(login),
+            name=login,
         )
         url = base_url + reverse("crossauth:unlock", args=[token])
         emails.send("unlock", address, {"url": url, "user": user, "site": base_url})
@@ -53,8 +53,9 @@ def unlock(token: str) -> tuple[AbstractBaseUser, list[str]]:
     down: then the link can be tried again.
     """
     found = tokens.peek(PURPOSE, token)
-    name = lockout.normalised(found.user.get_username() or "")
-    lockout.forget(found.payload["subjects"], username=name)
+    name = str(found.user.get_username() or "")
+    subjects = found.payload["subjects"]
+    lockout.forget(subjects, username=lockout.normalised(name))
     # Last: with a cache that dies before, the link is good for another try, and to forget twice
     # what is forgotten is nothing.
     tokens.redeem(PURPOSE, token)

@@ -28,7 +28,7 @@ from crossauth_django.lockout.devices import (
     owner_of,
 )
 from crossauth_django.lockout.explaining import Explanation, Standing, explain
-from crossauth_django.lockout.names import login_in, name_in, normalised
+from crossauth_django.lockout.names import name_in, normalised, typed_in
 from crossauth_django.lockout.operators import (
     Lock,
     current_locks,
@@ -70,7 +70,6 @@ __all__ = [
     "forget",
     "give_back",
     "judged_alone",
-    "login_in",
     "name_in",
     "normalised",
     "note_alone",
@@ -79,6 +78,7 @@ __all__ = [
     "reserve",
     "sign_ins",
     "sign_ins_so_far",
+    "typed_in",
     "under_way",
     "unlock",
     "unlock_all",

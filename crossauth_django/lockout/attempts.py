@@ -13,6 +13,7 @@ from django.dispatch import Signal
 from crossauth_django import securitylog, signals
 from crossauth_django.conf import conf
 from crossauth_django.exceptions import LockedOutError, StoreUnavailableError
+from crossauth_django.lockout.names import normalised, spelling_of
 from crossauth_django.lockout.policy import FORGOTTEN, LOCKOUT
 from crossauth_django.lockout.subjects import (
     SLOT,
@@ -36,54 +37,64 @@ logger = logging.getLogger("crossauth_django.lockout")
 class Attempt:
     """A counted sign-in attempt: the subjects that count it, and since when each one counts.
 
-    ``was_forgotten`` says that its device was known until its owner changed the password.
+    ``typed`` is the name before it was normalised. ``was_forgotten`` says that its device was known
+    until its owner changed the password.
     """
 
     name: str
     ids: tuple[str, ...]
     starts: tuple[int, ...]
+    typed: str
     was_forgotten: bool = False
+
+    @property
+    def spelling(self) -> int:
+        return spelling_of(self.typed, self.name)
 
 
 def reserve(
-    name: str, address: str, *, device: Device | None = None, request_id: str = ""
+    typed: str, address: str, *, device: Device | None = None, request_id: str = ""
 ) -> Attempt | None:
-    """Count one attempt on a normalised name, in one step over all its subjects.
+    """Count one attempt on a name as it was typed, in one step over all its subjects.
 
     Raise ``LockedOutError`` when one of them refuses it: then nothing was counted anywhere. None
     when no limit is set. ``StoreUnavailableError`` when the cache is down. ``device`` is the
     browser's, from its cookie; one that is known no more costs a second step, as a stranger.
     """
+    name = normalised(typed)
     subjects = subjects_of(name, address, device)
     if not subjects:
         return None
-    call = judging("reserve", subjects, device.owner if device else None)
+    owner, spelling = device.owner if device else None, spelling_of(typed, name)
+    call = judging("reserve", subjects, owner, spelling=spelling)
     reply = breaker.step(LOCKOUT, call.keys, call.args, SLOT)
     if reply[0] == FORGOTTEN:
-        return _forgotten(reserve(name, address, request_id=request_id))
+        return _forgotten(reserve(typed, address, request_id=request_id))
     if not reply[0]:
         refusal = _Refusal(reply, subjects, name, address, request_id)
         refusal.announce()
         raise refusal.error
-    return Attempt(name, _ids(subjects), _numbers(reply[1:]))
+    return Attempt(name, _ids(subjects), _numbers(reply[1:]), typed)
 
 
 async def areserve(
-    name: str, address: str, *, device: Device | None = None, request_id: str = ""
+    typed: str, address: str, *, device: Device | None = None, request_id: str = ""
 ) -> Attempt | None:
     """Do what ``reserve`` does, without blocking the event loop."""
+    name = normalised(typed)
     subjects = subjects_of(name, address, device)
     if not subjects:
         return None
-    call = judging("reserve", subjects, device.owner if device else None)
+    owner, spelling = device.owner if device else None, spelling_of(typed, name)
+    call = judging("reserve", subjects, owner, spelling=spelling)
     reply = await breaker.astep(LOCKOUT, call.keys, call.args, SLOT)
     if reply[0] == FORGOTTEN:
-        return _forgotten(await areserve(name, address, request_id=request_id))
+        return _forgotten(await areserve(typed, address, request_id=request_id))
     if not reply[0]:
         refusal = _Refusal(reply, subjects, name, address, request_id)
         await refusal.aannounce()
         raise refusal.error
-    return Attempt(name, _ids(subjects), _numbers(reply[1:]))
+    return Attempt(name, _ids(subjects), _numbers(reply[1:]), typed)
 
 
 def check(name: str) -> None:
@@ -116,11 +127,12 @@ async def acheck(name: str) -> None:
         raise refusal.error
 
 
-def count(name: str) -> None:
+def count(name: str, *, typed: str | None = None) -> None:
     """Count a failure of this name, of which no address is known."""
     subjects = subjects_of(name, None, None)
     if subjects:
-        call = judging("count", subjects)
+        spelling = 0 if typed is None else spelling_of(typed, name)
+        call = judging("count", subjects, spelling=spelling)
         breaker.step(LOCKOUT, call.keys, call.args, SLOT)
 
 
@@ -142,10 +154,12 @@ def password_is(owner: Owner) -> None:
 def clear(attempt: Attempt) -> None:
     """Settle a sign-in: forget what counts against its pair and user, or its device.
 
+    Where some of it was typed otherwise only this attempt is: that may be another's account.
     With ``CROSSAUTH_LOCKOUT_ON_SUCCESS = "clear_all"`` the pair's own failures are taken off the
     address, never another's; with ``"clear_user_only"`` only this attempt is.
     """
-    call = settling("clear", attempt.ids, attempt.starts)
+    spelling = attempt.spelling
+    call = settling("clear", attempt.ids, attempt.starts, spelling=spelling)
     breaker.step(LOCKOUT, call.keys, call.args, SLOT)
 
 

@@ -30,6 +30,9 @@ _RENEWALS = 365
 # What an entry of the cookie consists of, in characters: name, owner, password, time.
 _NAME, _HALF, _TIME = 20, 16, 8
 
+# No account has a longer name.
+_LOOKED_AT = 1_000
+
 
 class Owner(NamedTuple):
     """Whose name it is, and with which password: digests of the primary key and of the hash.
@@ -72,6 +75,7 @@ def owner_of(user: AbstractBaseUser) -> Owner:
 def device_of(cookie: str | None, name: str) -> Device | None:
     """Return the device that a cookie stands for when ``name`` has signed in there before.
 
+    As it is typed: ``Alice`` may be another's account than ``alice``, whom she would guess there.
     A forged or altered cookie is no device, and a name is forgotten with its age.
     ``SECRET_KEY_FALLBACKS`` are honoured.
     """
@@ -131,7 +135,7 @@ def _signer() -> signing.Signer:
 
 
 def _digest(name: str, key: Any = None) -> str:
-    return keyed_digest("device.name", name, key=key)[:_NAME]
+    return keyed_digest("device.name", name[:_LOOKED_AT], key=key)[:_NAME]
 
 
 def _is_bound_to_host() -> bool:

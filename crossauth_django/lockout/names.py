@@ -9,6 +9,8 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 
+from crossauth_django.crypto import keyed_digest
+
 # What counts of a name, and how much of it is looked at: more is nobody's name, and normalising
 # ten megabytes would cost a second. All longer ones are one name: what stands behind the cut may
 # be somebody's, where a database skips the invisible characters before it.
@@ -41,6 +43,23 @@ def normalised(name: object) -> str:
         text = unicodedata.normalize("NFKC", _visible(text)).upper().casefold()
         text = unicodedata.normalize("NFKC", text)
     return _visible(text).strip().casefold()[:_LENGTH].strip()
+
+
+def typed_in(credentials: Mapping[str, Any]) -> str:
+    """Return the name as it was typed, ``""`` for none."""
+    login = login_in(credentials)
+    return "" if login is None else str(login)
+
+
+def spelling_of(typed: str, name: str) -> int:
+    """Return a number for how a name was typed: 0 for its one form, above 1 for any other.
+
+    ``alice`` and ``Alice`` count as one name, and are two accounts on some sites.
+    """
+    text = typed[:_LENGTH]
+    return (
+        0 if text == name else 2 + int(keyed_digest("lockout.spelling", text)[:8], 16)
+    )
 
 
 def name_in(credentials: Mapping[str, Any]) -> str | None:

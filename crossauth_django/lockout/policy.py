@@ -16,6 +16,9 @@ from crossauth_django.stores.base import Outcome, Reply, Step, Write
 # may be a correct sign-in in flight, afterwards it has failed.
 GRACE_MS = 3000
 
+# How a name was typed, where not all that counts was typed alike.
+_SEVERAL = 1
+
 # What a step answers about a device whose owner has another password now: nothing was counted.
 FORGOTTEN = 2
 
@@ -25,7 +28,9 @@ class Subject:
     """One key: what counts against a pair, a user, an address or devices.
 
     ``share`` is how many of a pair's attempts count in the address' window that began at
-    ``share_start``: what its success takes off the address, and no more.
+    ``share_start``: what its success takes off the address, and no more. ``spelt`` is how the name
+    was typed: a success forgets only what was typed like it, since a name that is the same here
+    may be somebody else's account.
     """
 
     count: int = 0
@@ -35,6 +40,7 @@ class Subject:
     until: int = 0
     share_start: int = 0
     share: int = 0
+    spelt: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,12 +63,13 @@ def parse(text: str | None) -> Subject:
     if text is None:
         return Subject()
     numbers = [int(number) for number in text.split()]
+    spelt = [] if len(numbers) % 2 else [numbers.pop()]
     if len(numbers) == 1:
         start, count = divmod(numbers[0], 1000)
-        return Subject(count, start, share_start=start, share=count)
+        numbers = [count, start, 0, 0, 0]
     if len(numbers) == 5:
         numbers += [numbers[1], numbers[0]]
-    return Subject(*numbers)
+    return Subject(*numbers, *spelt)
 
 
 def live(subject: Subject, now: int, rules: Rules, cleared: int) -> Subject:
@@ -77,18 +84,18 @@ def live(subject: Subject, now: int, rules: Rules, cleared: int) -> Subject:
 
 
 def _twin(values: Sequence[str | None], now: int, args: Sequence[str]) -> Outcome:
-    mode, who = args[0], args[6]
+    mode, who, spelling = args[0], args[6], int(args[-1])
     rules = Rules(*(int(arg) for arg in args[1:6]))
-    numbers, ids = [int(arg) for arg in args[7::2]], args[8::2]
+    numbers, ids = [int(arg) for arg in args[7:-1:2]], args[8:-1:2]
     if mode == "seal":
         write = sealed(values[0], ids, who, now, rules.cap + rules.retention)
         return Outcome([int(write is not None)], {0: write} if write else {})
     if mode in ("clear", "return"):
-        return _settle(mode, who, values, now, rules, numbers, ids)
+        return _settle(mode, who, values, now, rules, numbers, ids, spelling)
     # The password that has signed in on the device, and the last key what it is now.
     if who and values[-1] not in (None, who):
         return Outcome([FORGOTTEN], {})
-    return _attempt(mode, values, now, rules, numbers, ids)
+    return _attempt(mode, values, now, rules, numbers, ids, spelling)
 
 
 LOCKOUT = Step("lockout", _twin)
@@ -101,6 +108,7 @@ def _attempt(
     rules: Rules,
     limits: list[int],
     ids: Sequence[str],
+    spelling: int,
 ) -> Outcome:
     """``reserve`` judges and counts, ``check`` only judges, ``count`` only counts."""
     subjects = [live(parse(values[i]), now, rules, 0) for i in range(len(ids))]
@@ -115,7 +123,10 @@ def _attempt(
     if mode == "check":
         return Outcome([1], {})
     writes = {}
-    for s, limit in zip(subjects, limits, strict=True):
+    for s, limit, subject in zip(subjects, limits, ids, strict=True):
+        if subject[0] != "a":
+            is_first = not (s.count or s.rounds)
+            s.spelt = spelling if is_first or s.spelt == spelling else _SEVERAL
         s.start = s.start or now
         s.count += 1
         s.full = now if s.count == limit else s.full
@@ -183,6 +194,7 @@ def _settle(
     rules: Rules,
     starts: list[int],
     ids: Sequence[str],
+    spelling: int,
 ) -> Outcome:
     """``return`` takes this attempt back where its window is still counted, ``clear`` forgets."""
     subjects = [live(parse(values[i]), now, rules, 0) for i in range(len(ids))]
@@ -193,14 +205,15 @@ def _settle(
     own = pair.share if has_pair and valid else 0
     # Whatever cleared the pair since then has taken its attempts off the address too.
     returned = pair.count > 0 and pair.start == starts[0]
+    alike = pair.spelt == spelling
     for i, s in enumerate(subjects):
         matches = s.count > 0 and s.start == starts[i]
         if ids[i][0] == "a":
-            if mode == "clear" and shared and has_pair:
+            if mode == "clear" and shared and has_pair and alike:
                 less = min(own, s.count)
             else:
                 less = int(matches and (returned or not (shared and has_pair)))
-        elif mode == "clear":
+        elif mode == "clear" and s.spelt == spelling:
             if values[i] is not None:
                 writes[i] = Write(None)
             continue
@@ -227,7 +240,8 @@ def _write(s: Subject, now: int, rules: Rules, subject: str) -> Write:
     """Keep a subject as short as it can be said, for as long as any part of it matters.
 
     A count alone is one integer, which costs Redis no more than the key. ``share`` is left out
-    while it says what count and start say.
+    while it says what count and start say, and ``spelt`` while it is 0; where it is not, the
+    number of numbers is even.
     """
     is_pair = subject[0] == "p"
     ends = s.start + rules.window if s.count else 0
@@ -239,8 +253,11 @@ def _write(s: Subject, now: int, rules: Rules, subject: str) -> Write:
     if ends <= now:
         return Write(None)
     if plain and not (s.full or s.rounds) and s.count < 1000:
-        return Write(str(s.start * 1000 + s.count), ends - now)
-    text = f"{s.count} {s.start} {s.full} {s.rounds} {s.until}"
-    if not plain:
-        text += f" {s.share_start} {s.share}"
+        text = str(s.start * 1000 + s.count)
+    else:
+        text = f"{s.count} {s.start} {s.full} {s.rounds} {s.until}"
+        if not plain:
+            text += f" {s.share_start} {s.share}"
+    if s.spelt:
+        text += f" {s.spelt}"
     return Write(text, ends - now)

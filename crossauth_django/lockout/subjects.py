@@ -101,7 +101,13 @@ def about(subject_id: str) -> tuple[str, str]:
     return first, second if letter in "pk" else ""
 
 
-def judging(mode: str, subjects: Sequence[Subject], owner: Owner | None = None) -> Call:
+def judging(
+    mode: str,
+    subjects: Sequence[Subject],
+    owner: Owner | None = None,
+    *,
+    spelling: int = 0,
+) -> Call:
     """Reserve, check or count; after the subjects comes the index, for the lock that may start.
 
     A device is known only while its owner has the password that signed in there: the last key.
@@ -111,15 +117,17 @@ def judging(mode: str, subjects: Sequence[Subject], owner: Owner | None = None) 
     if owner is not None:
         keys.append(owner_key(owner))
     password = "" if owner is None else owner.password
-    return Call(
-        keys, _arguments(mode, password, [each.limit for each in subjects], ids)
-    )
+    limits = [each.limit for each in subjects]
+    return Call(keys, [*_arguments(mode, password, limits, ids), spelling])
 
 
-def settling(mode: str, ids: Sequence[str], starts: Sequence[int]) -> Call:
+def settling(
+    mode: str, ids: Sequence[str], starts: Sequence[int], *, spelling: int = 0
+) -> Call:
     """Clear or return what was counted in the windows that began at ``starts``."""
     on_success = conf.CROSSAUTH_LOCKOUT_ON_SUCCESS
-    return Call([*map(key_of, ids)], _arguments(mode, on_success, starts, ids))
+    arguments = _arguments(mode, on_success, starts, ids)
+    return Call([*map(key_of, ids)], [*arguments, spelling])
 
 
 def sealing(
@@ -128,7 +136,7 @@ def sealing(
     """Put beside the locks that an attempt has begun, for who has the key, whom they are about."""
     who = encrypt(json.dumps([name[:_NAMED], address], ensure_ascii=False))
     keys = [shard_key(subjects[0].id)]
-    return Call(keys, _arguments("seal", who, [0] * len(ids), ids))
+    return Call(keys, [*_arguments("seal", who, [0] * len(ids), ids), 0])
 
 
 @functools.cache

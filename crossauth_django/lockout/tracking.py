@@ -24,7 +24,10 @@ _MASKED = "*" * 20
 
 @dataclass
 class SignIns:
-    """What has become of the attempts; ``pending`` were counted and have not failed."""
+    """What has become of the attempts; ``pending`` were counted and have not failed.
+
+    ``signed_in`` are the names as they stand in the account, and as they were typed.
+    """
 
     pending: list[Attempt] = field(default_factory=list)
     refusal: LockedOutError | StoreUnavailableError | None = None
@@ -65,15 +68,15 @@ class SignIns:
         way, is no answer any more.
         """
         self.refusal = None
-        names = [normalised(name) for name in names]
-        theirs = [each for each in self.pending if each.name in names]
-        known = names[:1]
+        forms = [normalised(name) for name in names]
+        theirs = [each for each in self.pending if each.name in forms]
+        known = [names[0] if forms[0] else ""]
         attempt = None
         if self.pending:
             is_theirs = bool(theirs) or len(self.pending) == 1
             attempt = (theirs or self.pending)[-1]
             self.pending.remove(attempt)
-            known += [attempt.name] * is_theirs
+            known += [attempt.typed if attempt.name else ""] * is_theirs
         self.signed_in.update(dict.fromkeys(known, owner))
         return attempt
 

@@ -45,7 +45,7 @@ def guess() -> Callable[..., Any]:
     ) -> Any:
         try:
             browser = None if device is None else lockout.Device(device)
-            return lockout.reserve(lockout.normalised(name), address, device=browser)
+            return lockout.reserve(name, address, device=browser)
         except LockedOutError as error:
             return error.retry_after
 

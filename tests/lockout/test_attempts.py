@@ -251,7 +251,7 @@ def test_a_refund_knows_which_of_the_addresss_windows_it_is_of(guess, clock):
 
 
 def test_a_failure_is_found_among_several_attempts():
-    alice, bob = (Attempt(name, (), ()) for name in ("alice", "bob"))
+    alice, bob = (Attempt(name, (), (), name) for name in ("alice", "bob"))
     tried = lockout.SignIns(pending=[alice, bob])
     tried.failed("nobody")
     tried.failed("alice")

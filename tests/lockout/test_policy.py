@@ -33,6 +33,7 @@ class Model:
         self.limit, self.lengths = limit, lengths
         self.attempts: list[Any] = []
         self.start = self.full = self.rounds = self.until = self.locked = 0
+        self.spellings: set[int] = set()
 
     def at(self, now: int) -> Model:
         if self.attempts and now - self.start >= self.lengths["window"]:
@@ -54,10 +55,13 @@ class Model:
     def is_over(self) -> bool:
         return len(self.attempts) >= self.limit
 
-    def add(self, attempt: Any, now: int) -> None:
+    def add(self, attempt: Any, now: int, spelling: int) -> None:
         if not self.attempts:
             self.start = now
+            if not self.rounds:
+                self.spellings = set()
         self.attempts.append(attempt)
+        self.spellings.add(spelling)
         if self.is_over():
             self.full = now
 
@@ -106,11 +110,16 @@ class Attempts(RuleBasedStateMachine):
         self.now = 1_790_000_000_000
         self.store: dict[str, tuple[str, int]] = {}
         self.models: dict[str, Model] = {}
-        self.flying: list[tuple[list[str], list[int], int]] = []
+        self.flying: list[tuple[list[str], list[int], int, int]] = []
         self.cleared = 0
 
     def step(
-        self, mode: str, ids: list[str], numbers: list[int], known: str = ""
+        self,
+        mode: str,
+        ids: list[str],
+        numbers: list[int],
+        spelling: int,
+        known: str = "",
     ) -> list[Any]:
         settles = mode in ("clear", "return")
         keys = ids if settles else [*ids, INDEX] + [PASSWORD] * bool(known)
@@ -121,7 +130,7 @@ class Attempts(RuleBasedStateMachine):
             for n, name in zip(numbers, ids, strict=True)
             for text in (str(n), name)
         ]
-        args = [mode, *map(str, self.lengths.values()), who, *pairs]
+        args = [mode, *map(str, self.lengths.values()), who, *pairs, str(spelling)]
         outcome = LOCKOUT.twin(values, self.now, args)
         assert outcome == self.lua.outcome(LOCKOUT, values, self.now, args)
         for position, write in outcome.writes.items():
@@ -155,10 +164,13 @@ class Attempts(RuleBasedStateMachine):
         st.sampled_from([["d1", "kx1"], ["d2", "kx1"], ["d2", "kx2"], ["p1"]]),
     )
 
-    @rule(ids=subjects, password=st.sampled_from(["old", "new"]))
-    def attempt(self, ids: list[str], password: str = "old") -> None:
+    spellings = st.sampled_from([0, 0, 7, 8])
+
+    @rule(ids=subjects, spelling=spellings, password=st.sampled_from(["old", "new"]))
+    def attempt(self, ids: list[str], spelling: int, password: str = "old") -> None:
         known = password if ids[0][0] == "d" else ""
-        reply = self.step("reserve", ids, [LIMITS[name[0]] for name in ids], known)
+        limits = [LIMITS[name[0]] for name in ids]
+        reply = self.step("reserve", ids, limits, spelling, known)
         if known and self.value(PASSWORD) not in (None, known):
             assert reply == [2]
             return
@@ -167,9 +179,9 @@ class Attempts(RuleBasedStateMachine):
             assert not any(m.is_locked(self.now) or m.is_over() for m in models)
             self.count = attempt = self.count + 1
             for name, model in zip(ids, models, strict=True):
-                model.add((attempt, ids[0]), self.now)
+                model.add((attempt, ids[0]), self.now, spelling)
                 self.models[name] = model
-            self.flying.append((ids, reply[1:], attempt))
+            self.flying.append((ids, reply[1:], attempt, spelling))
             return
         locked = [m.until - self.now for m in models if m.is_locked(self.now)]
         over = [m for m in models if m.is_over()]
@@ -184,14 +196,18 @@ class Attempts(RuleBasedStateMachine):
             (n, m) for n, m in zip(ids, models, strict=True) if m in ripe
         )
 
-    @rule(user=st.sampled_from("xyz"), mode=st.sampled_from(["check", "count"]))
-    def attempt_without_request(self, user: str, mode: str) -> None:
-        reply = self.step(mode, [f"u{user}"], [LIMITS["u"]])
+    @rule(
+        user=st.sampled_from("xyz"),
+        mode=st.sampled_from(["check", "count"]),
+        spelling=spellings,
+    )
+    def attempt_without_request(self, user: str, mode: str, spelling: int) -> None:
+        reply = self.step(mode, [f"u{user}"], [LIMITS["u"]], spelling)
         (model,) = self.asked([f"u{user}"])
         locked, over = model.is_locked(self.now), model.is_over()
         assert reply[0] == (not locked and not over)
         if mode == "count" and reply[0]:
-            model.add((None, "nobody"), self.now)
+            model.add((None, "nobody"), self.now, spelling)
             self.models[f"u{user}"] = model
         if mode == "check" and over and self.now - model.full >= 3000:
             model.lock(self.now)
@@ -202,37 +218,38 @@ class Attempts(RuleBasedStateMachine):
     def success(self, data: st.DataObject, mode: str) -> None:
         self.settle(data.draw(st.integers(0, len(self.flying) - 1)), mode)
 
-    @rule(ids=subjects, mode=st.sampled_from(["clear", "return"]))
-    def success_that_outlives_its_window(self, ids: list[str], mode: str) -> None:
+    @rule(ids=subjects, mode=st.sampled_from(["clear", "return"]), spelling=spellings)
+    def success_that_outlives_its_window(
+        self, ids: list[str], mode: str, spelling: int
+    ) -> None:
         before = len(self.flying)
-        self.attempt(ids)
+        self.attempt(ids, spelling)
         if len(self.flying) > before:
             self.time_moves(60)
-            self.attempt(ids)
+            self.attempt(ids, spelling)
             self.settle(before, mode)
 
     def settle(self, number: int, mode: str) -> None:
-        ids, starts, attempt = self.flying.pop(number)
-        self.step(mode, ids, starts)
+        ids, starts, attempt, spelling = self.flying.pop(number)
+        self.step(mode, ids, starts, spelling)
         mine = (attempt, ids[0])
         found = {
-            name[0]: (self.models[name].at(self.now), start)
+            name: (self.models[name].at(self.now), start)
             for name, start in zip(ids, starts, strict=True)
             if name in self.models
         }
-        address, _ = found.get("a", (None, 0))
-        if mode == "clear":
-            for name in ids:
-                if name[0] != "a":
-                    self.models.pop(name, None)
-            if address and self.on_success == "clear_all":
-                address.attempts = [x for x in address.attempts if x[1] != ids[0]]
-            elif address:
-                address.take_back(mine, found["a"][1])
-            return
-        still = "p" in found and found["p"][0].has(mine, found["p"][1])
-        for kind, (model, start) in found.items():
-            if kind != "a" or still or self.on_success != "clear_all":
+        alike = {name for name in found if self.models[name].spellings == {spelling}}
+        is_of_pair = self.on_success == "clear_all" and ids[0][0] == "p"
+        still = ids[0] in found and found[ids[0]][0].has(mine, found[ids[0]][1])
+        for name, (model, start) in found.items():
+            if name[0] != "a":
+                if mode == "clear" and name in alike:
+                    del self.models[name]
+                else:
+                    model.take_back(mine, start)
+            elif mode == "clear" and is_of_pair and ids[0] in alike:
+                model.attempts = [x for x in model.attempts if x[1] != ids[0]]
+            elif still or not is_of_pair:
                 model.take_back(mine, start)
 
     @rule(password=st.sampled_from(["old", "new"]))
@@ -278,7 +295,7 @@ def both(
     mode: str, values: list[str | None], now: int, subjects: list[str], who: str = ""
 ) -> dict[int, Write]:
     """What the script and its twin would write."""
-    args = [mode, "60000", "3000", "60000", "240000", "600000", who, *subjects]
+    args = [mode, "60000", "3000", "60000", "240000", "600000", who, *subjects, "0"]
     outcome, lua = LOCKOUT.twin(values, now, args), Lua()
     assert outcome == lua.outcome(LOCKOUT, values, now, args)
     lua.close()

@@ -104,7 +104,7 @@ def test_of_two_who_were_right_the_one_who_signs_in_is_settled(alice, client, cl
 
 def test_an_address_that_was_typed_is_known_beside_the_username(alice):
     right, other = (
-        lockout.Attempt(name, (), ()) for name in ("alice@example.org", "boss")
+        lockout.Attempt(name, (), (), name) for name in ("alice@example.org", "boss")
     )
     tried = lockout.SignIns(pending=[right, other])
     owner = lockout.owner_of(alice)
@@ -114,10 +114,34 @@ def test_an_address_that_was_typed_is_known_beside_the_username(alice):
 
 
 def test_of_two_strange_names_the_last_is_settled_and_neither_known(alice):
-    first, last = (lockout.Attempt(name, (), ()) for name in ("one", "two"))
+    first, last = (lockout.Attempt(name, (), (), name) for name in ("one", "two"))
     tried = lockout.SignIns(pending=[first, last])
     assert tried.succeeded(["alice", ""], lockout.owner_of(alice)) is last
     assert list(tried.signed_in) == ["alice"]
+
+
+@pytest.mark.parametrize("spelling", ["Alice", "alice\u1160"])
+def test_who_has_a_name_that_counts_as_alices_forgives_no_guess_at_hers(
+    alice, clock, spelling
+):
+    get_user_model().objects.create_user(spelling, password="mine")
+    for _ in range(4):
+        by_form(Client(), "wrong")
+    other = Client()
+    assert by_form(other, "mine", name=spelling).status_code == 302
+    assert by_form(other, "wrong").status_code == 200
+    # Five were counted. Nor is the browser where it was alice's.
+    assert by_form(other, "wrong").status_code == 429
+    clock.shift(60)
+    assert by_form(other, "right").status_code == 302
+
+
+def test_a_name_of_ones_own_spelling_starts_afresh_as_any_other(alice, clock):
+    get_user_model().objects.create_user("Bob", password="mine")
+    for _ in range(3):
+        answers = [by_form(Client(), "wrong", name="Bob") for _ in range(4)]
+        answers.append(by_form(Client(), "mine", name="Bob"))
+        assert [each.status_code for each in answers] == [200] * 4 + [302]
 
 
 def test_a_name_that_nothing_is_left_of_makes_no_cookie(alice, client, clock):
@@ -133,6 +157,13 @@ def test_a_user_without_a_username_is_known_by_no_name(alice, rf, clock):
     request = rf.post("/")
     user_logged_in.send(type(alice), request=request, user=alice)
     assert list(lockout.sign_ins(request).signed_in) == [""]
+
+
+def test_a_username_may_be_a_number(alice, rf, clock):
+    alice.username = 42
+    request = rf.post("/")
+    user_logged_in.send(type(alice), request=request, user=alice)
+    assert lockout.cookie_for(None, lockout.sign_ins(request).signed_in)
 
 
 def test_a_name_that_django_masks_is_counted_without_a_request_too(alice, clock):

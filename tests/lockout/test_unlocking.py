@@ -79,7 +79,7 @@ def test_it_is_known_there_for_the_address_that_was_typed_too(mailing, client, c
     guesses(client, clock, name="Alice@Example.org")
     client.post(link())
     cookie = client.cookies["crossauth_device"].value
-    assert lockout.device_of(cookie, "alice@example.org")
+    assert lockout.device_of(cookie, "Alice@Example.org")
     assert lockout.device_of(cookie, "alice")
 
 

@@ -5,11 +5,13 @@
 --       who: the password that the device knows or nothing (to settle:
 --       CROSSAUTH_LOCKOUT_ON_SUCCESS; to seal: whom it is about), then for each subject its limit
 --       (to settle: the start of the window that counted it) and its name, whose first letter
---       is the rule. Lengths in milliseconds. crossauth_django/lockout/ says why.
+--       is the rule. Last, how the name was typed: a number for each spelling. Lengths in
+--       milliseconds. crossauth_django/lockout/ says why.
 local mode, who = ARGV[1], ARGV[7]
 local window, grace, base = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local cap, retention = tonumber(ARGV[5]), tonumber(ARGV[6])
-local total = (#ARGV - 7) / 2
+local spelling, several = tonumber(ARGV[#ARGV]), 1
+local total = (#ARGV - 8) / 2
 local number, id, rule = {}, {}, {}
 for i = 1, total do
   number[i], id[i] = tonumber(ARGV[6 + 2 * i]), ARGV[7 + 2 * i]
@@ -63,13 +65,15 @@ end
 local function parse(text)
   local n = {}
   for digits in string.gmatch(text or "", "%d+") do n[#n + 1] = tonumber(digits) end
-  if #n == 0 then n = {0, 0} end
+  if #n == 0 then n = {0, 0, 0, 0, 0} end
+  local spelt = 0
+  if #n % 2 == 0 then spelt = table.remove(n) end
   if #n == 1 then
     local count = n[1] % 1000
     n = {count, (n[1] - count) / 1000}
   end
   return {count = n[1], start = n[2], full = n[3] or 0, rounds = n[4] or 0, till = n[5] or 0,
-          share_start = n[6] or n[2], share = n[7] or n[1]}
+          share_start = n[6] or n[2], share = n[7] or n[1], spelt = spelt}
 end
 
 local function live(s, cleared)
@@ -99,6 +103,7 @@ local function write(i, s)
     text = string.format("%.0f %.0f %.0f %.0f %.0f", s.count, s.start, s.full, s.rounds, s.till)
     if not plain then text = text .. string.format(" %.0f %.0f", s.share_start, s.share) end
   end
+  if s.spelt > 0 then text = text .. string.format(" %.0f", s.spelt) end
   redis.call("SET", KEYS[i], text, "PX", string.format("%.0f", ends - now))
 end
 
@@ -116,17 +121,18 @@ if settles then
   local own = 0
   if has_pair and address.count > 0 and address.start <= pair.share_start then own = pair.share end
   local returned = pair.count > 0 and pair.start == number[1]
+  local alike = pair.spelt == spelling
   local written = 0
   for i = 1, total do
     local s, less = subjects[i], 0
     local matches = s.count > 0 and s.start == number[i]
     if rule[i] == "a" then
-      if mode == "clear" and shared and has_pair then
+      if mode == "clear" and shared and has_pair and alike then
         less = math.min(own, s.count)
       elseif matches and (returned or not (shared and has_pair)) then
         less = 1
       end
-    elseif mode == "clear" then
+    elseif mode == "clear" and s.spelt == spelling then
       if present[i] then
         redis.call("DEL", KEYS[i])
         written = written + 1
@@ -168,6 +174,13 @@ if not refuses() then
   local reply = {1}
   for i = 1, total do
     local s = subjects[i]
+    if rule[i] ~= "a" then
+      if s.count == 0 and s.rounds == 0 then
+        s.spelt = spelling
+      elseif s.spelt ~= spelling then
+        s.spelt = several
+      end
+    end
     if s.start == 0 then s.start = now end
     s.count = s.count + 1
     if s.count == number[i] then s.full = now end

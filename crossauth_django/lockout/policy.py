@@ -75,6 +75,9 @@ def parse(text: str | None) -> Subject:
 def live(subject: Subject, now: int, rules: Rules, cleared: int) -> Subject:
     """Forget in place what is over at ``now``, and what an unlocking of all at ``cleared`` ended."""
     s = subject
+    if cleared > now:
+        # By a clock that is ahead: until this one is there, nothing would ever be full.
+        cleared = 0
     began = s.until - rules.duration(s.rounds)
     if s.rounds and (now >= s.until + rules.retention or began <= cleared):
         s.rounds = s.until = 0

@@ -339,6 +339,16 @@ def test_all_unlocks_everybody_and_forgets_the_rounds(guess, clock):
     assert lock(guess, clock) == 60
 
 
+def test_all_by_a_clock_that_is_ahead_turns_nothing_off(guess, clock):
+    assert lock(guess, clock) == 60
+    clock.shift(600)
+    unlock("--all")
+    clock.shift(-600)
+    assert guess() == 60
+    clock.shift(601)
+    assert lock(guess, clock) == 60
+
+
 def test_a_listed_lock_is_unlocked_by_its_digests(guess, clock):
     lock(guess, clock)
     lock(guess, clock, address="192.0.2.2")

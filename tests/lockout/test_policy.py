@@ -327,6 +327,14 @@ def test_the_lifetime_of_an_index_is_that_of_its_last_lock_or_unlocking():
     assert both("seal", [index], now, ["0", "p1"], "who")[0].ttl_ms == 839_999
 
 
+def test_an_unlocking_by_a_clock_that_is_ahead_opens_nothing_meanwhile():
+    now = 1_790_000_000_000
+    counted = f"3 {now - 9000} {now - 9000} 0 0"
+    assert both("reserve", [counted, f"{now}"], now, ["3", "p1"])[0].value is not None
+    writes = both("reserve", [counted, f"{now + 1}"], now, ["3", "p1"])
+    assert writes[1].value == f"{now + 1}\n{now + 60000} p1 1 -"
+
+
 def test_script_twin_and_model_decide_alike():
     Attempts.lua = Lua()
     Attempts.TestCase.settings = settings(

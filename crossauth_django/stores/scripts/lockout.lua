@@ -77,6 +77,7 @@ local function parse(text)
 end
 
 local function live(s, cleared)
+  if cleared > now then cleared = 0 end
   local began = s.till - duration(s.rounds)
   if s.rounds > 0 and (now >= s.till + retention or began <= cleared) then
     s.rounds, s.till = 0, 0

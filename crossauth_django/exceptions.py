@@ -106,7 +106,7 @@ class EncryptionError(CrossAuthError):
 class LockedOutError(CrossAuthError):
     """Too many sign-in attempts; ``retry_after`` is in whole seconds, at least 1.
 
-    ``rule`` refused it. ``new_locks`` are the subjects that it locked and that are about its name:
+    ``rule`` refused it: one of the lockout's, or ``"sudo"``. ``new_locks`` are the subjects that it locked and that are about its name:
     not an address, which is locked by guesses at whatever names.
     """
 

@@ -20,7 +20,7 @@ from django.template.response import TemplateResponse
 from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext_lazy as _
 
-from crossauth_django import crypto, devices, lockout, unlocking
+from crossauth_django import crypto, devices, lockout, sudo, unlocking
 from crossauth_django.conf import conf
 from crossauth_django.exceptions import (
     LockedOutError,
@@ -248,6 +248,8 @@ def _refused(
     login: str = "",
 ) -> HttpResponse:
     status, wait, title, page = 429, _STORE_RETRY_AFTER, _TITLES[error.code], _PAGE
+    if isinstance(error, LockedOutError) and error.rule == sudo.RULE:
+        title = _("Too many wrong passwords")
     if isinstance(error, StoreUnavailableError):
         status = 503
     else:

@@ -38,6 +38,9 @@ from crossauth_django.sessions import SessionStore
 
 V = TypeVar("V", bound=Callable[..., Any])
 
+# What ``LockedOutError`` says has refused.
+RULE = "sudo"
+
 # How long another request of the same session may hold its row while an attempt is counted.
 _PATIENCE_SECONDS = 2
 _PAUSE_SECONDS = 0.02
@@ -80,7 +83,7 @@ def elevate(request: HttpRequest, password: str) -> bool:
     if not user.is_authenticated or not _owns(user, session):
         return False
     if not _reserve(session):
-        raise LockedOutError(_retry_after(session))
+        raise LockedOutError(_retry_after(session), rule=RULE)
     if not user.check_password(password):
         return False
     # Also a hash that check_password() has renewed leaves the session valid.

@@ -273,6 +273,20 @@ def test_on_the_async_side(transactional_db, path):
     assert run(use()) == [403, b"True", 200, 302, b"False"]
 
 
+def test_a_view_that_leaves_it_to_the_middleware_is_answered(browser, site):
+    site.MIDDLEWARE = [
+        *site.MIDDLEWARE,
+        "crossauth_django.middleware.LockoutMiddleware",
+    ]
+    browser = sign_in(get_user_model().objects.get())
+    for _ in range(3):
+        assert browser.post("/confirm/", {"password": "wrong"}).status_code == 403
+    answer = browser.post("/confirm/", {"password": PASSWORD, "raise": "1"})
+    assert (answer.status_code, answer["Retry-After"]) == (429, "900")
+    # Whoever reads it is signed in.
+    assert "Too many wrong passwords" in answer.content.decode()
+
+
 def test_locked_is_an_error_with_its_time(browser, rf):
     request = rf.post("/")
     request.session = SessionStore(browser.cookies["sessionid"].value)

@@ -100,6 +100,8 @@ def confirm(request: HttpRequest) -> HttpResponse:
     try:
         is_right = sudo.elevate(request, request.POST["password"])
     except LockedOutError:
+        if "raise" in request.POST:
+            raise
         return HttpResponse("locked", status=429, content_type="text/plain")
     if not is_right:
         raise PermissionDenied

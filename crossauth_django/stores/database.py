@@ -32,6 +32,7 @@ _LONGEST_NAME = 255
 # The server gave up on one of two that waited for each other, or met a newer row than the
 # one it had seen: nothing has happened, and the same may be asked again.
 _LOST_RACES = {"40001", "40P01", 1020, 1213}
+_NO_TABLE = {"42P01", 1146}
 
 
 class DatabaseStore(Store):
@@ -138,8 +139,11 @@ class DatabaseStore(Store):
                 if not connection.in_atomic_block:
                     # It may be broken; the next call finds a new one.
                     connection.close()
+                hint = (
+                    " (run manage.py createcachetable)" if _lacks_table(error) else ""
+                )
                 raise StoreUnavailableError(
-                    f"CACHES[{self.alias!r}]: {error}"
+                    f"CACHES[{self.alias!r}]: {error}{hint}"
                 ) from error
 
     @property
@@ -158,6 +162,15 @@ def _stands_apart(connection: BaseDatabaseWrapper) -> bool:
 
 
 def _is_lost_race(error: Exception) -> bool:
+    return _code(error) in _LOST_RACES
+
+
+def _lacks_table(error: Exception) -> bool:
+    # SQLite has no number for it.
+    return _code(error) in _NO_TABLE or "no such table" in str(error)
+
+
+def _code(error: Exception) -> Any:
     cause = error.__cause__
     code = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
-    return (code or next(iter(getattr(cause, "args", ())), None)) in _LOST_RACES
+    return code or next(iter(getattr(cause, "args", ())), None)

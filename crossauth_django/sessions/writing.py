@@ -66,11 +66,12 @@ class SessionWriter(SessionState):
     ) -> Copy:
         copy, login = self._copy(data, time.time()), self._login
         values = {**self._values(copy, data), **self._sign_in_values(copy, data)}
-        row = UserSession(token_hash=digest, **values)
         using = database()
         mark = self._lease(digest, data) if found is None else NO_MARK
 
         def write() -> bool:
+            # Another one each time: what was undone still takes itself for saved.
+            row = UserSession(token_hash=digest, **values)
             row.save(force_insert=True, using=using)
             return True
 

@@ -22,6 +22,7 @@ from crossauth_django.managers.copy_format import NO_MARK
 from crossauth_django.models import UserSession
 from crossauth_django.sessions import SessionStore
 from tests.accounts.conftest import make_user
+from tests.accounts.test_interference import DEADLOCK, fail, watching
 from tests.sessions.conftest import PASSWORD, sign_in, whoami
 
 
@@ -93,6 +94,17 @@ def test_a_save_that_is_rolled_back_leaves_what_was(session):
         session["a"] = 2
         session.save()
     assert again(session)["a"] == 2
+
+
+def test_a_sign_in_that_the_database_undoes_is_done_again(session, settings):
+    settings.CROSSAUTH_MAX_SESSIONS_PER_USER = 1
+    other = SessionStore()
+    other[SESSION_KEY] = session[SESSION_KEY]
+    # The row has been inserted by then.
+    with watching("UPDATE", "usersession", before=fail(DEADLOCK)):
+        other.save()
+    assert again(other)[SESSION_KEY] == session[SESSION_KEY]
+    assert again(session).session_key is None
 
 
 def test_a_rotation_that_is_rolled_back_leaves_the_key(session):

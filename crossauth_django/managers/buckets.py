@@ -8,6 +8,8 @@ import secrets
 import string
 from typing import Any
 
+from django.contrib.auth import get_user_model
+
 from crossauth_django import crypto
 
 # Hexadecimal digits.
@@ -22,8 +24,10 @@ def bucket(digest: str) -> str:
 
 
 def bucket_of(user_id: Any) -> str:
-    """Return the bucket of a user's sessions, by the primary key."""
-    return crypto.digest(f"session.bucket:{user_id}")[:_LENGTH]
+    """Return the bucket of a user's sessions, by the primary key, native or as text."""
+    # One spelling: a database takes a UUID in several.
+    pk = get_user_model()._meta.pk.to_python(user_id)
+    return crypto.digest(f"session.bucket:{pk}")[:_LENGTH]
 
 
 def key_in(wanted: str) -> str:

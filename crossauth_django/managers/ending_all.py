@@ -71,7 +71,7 @@ def _write(
     if connection.features.has_select_for_update:
         parameters.append(user)
     with connection.cursor() as cursor:
-        if connection.vendor != "mysql":
+        if _returns_inserted(connection):
             cursor.execute(f"{statement} RETURNING id, sessions", parameters)
             number, sessions = cursor.fetchone() or (0, 0)
             return number, sessions
@@ -79,6 +79,12 @@ def _write(
         number = cursor.lastrowid if cursor.rowcount else 0
     found = ends._base_manager.using(using).filter(pk=number)
     return number, found.values_list("sessions", flat=True).first() or 0
+
+
+def _returns_inserted(connection: Any) -> bool:
+    """Say whether it has INSERT ... SELECT ... RETURNING; MySQL has not, nor has an old SQLite."""
+    is_able: bool = connection.features.can_return_columns_from_insert
+    return is_able and connection.vendor != "mysql"
 
 
 def _statement(connection: Any, ends: Any, spared: int) -> str:

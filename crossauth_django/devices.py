@@ -24,6 +24,7 @@ from crossauth_django.managers.credentials import (
 from crossauth_django.managers.endings import ended, timeout_reason
 from crossauth_django.managers.identifiers import storable, to_pk
 from crossauth_django.managers.sessions import TOKEN
+from crossauth_django.managers.transactions import until_done
 from crossauth_django.models import UserSession
 from crossauth_django.sessions import (
     SessionStore,
@@ -146,7 +147,8 @@ def issue_token(user: AbstractBaseUser, *, client_name: str, max_age: timedelta)
         raise ValueError("a token needs a user who is saved")
     token, now = crypto.new_secret(), utc_now()
     password, email = fingerprints(user)
-    UserSession.objects.create(
+    issue = functools.partial(
+        UserSession.objects.create,
         kind=TOKEN,
         user_id=user.pk,
         token_hash=crypto.digest(token),
@@ -157,6 +159,7 @@ def issue_token(user: AbstractBaseUser, *, client_name: str, max_age: timedelta)
         updated_at=now,
         expires_at=now + max_age,
     )
+    until_done(issue, using=UserSession.objects.primary().db)
     return token
 
 

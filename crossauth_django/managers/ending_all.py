@@ -14,7 +14,11 @@ from django.db.models import Q
 from crossauth_django.fields import AwareDateTimeField, utc_now
 from crossauth_django.managers.copies import get_copies
 from crossauth_django.managers.endings import last_end
-from crossauth_django.managers.transactions import after_commit, in_transaction
+from crossauth_django.managers.transactions import (
+    after_commit,
+    in_transaction,
+    until_done,
+)
 
 # The rows are counted in the statement that ends them. What has timed out is ended, too, so that no
 # save in flight revives it. The user is locked, as by a sign-in: the ends of one user are committed
@@ -41,7 +45,8 @@ def end_all(rows: Any, user_id: Any, reason: str, spared: Collection[str]) -> in
         work = functools.partial(_end_others, rows, user_id, reason, spared)
         number, sessions = in_transaction(work, using=using)
     else:
-        number, sessions = _write(using, user_id, reason, spared)
+        write = functools.partial(_write, using, user_id, reason, spared)
+        number, sessions = until_done(write, using=using)
     if number:
         after_commit(lambda: get_copies().disbelieve([user_id]), using=using)
     return sessions

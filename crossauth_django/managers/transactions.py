@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import random
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -15,8 +17,11 @@ from crossauth_django.managers.tables import rows
 R = TypeVar("R")
 
 _ATTEMPTS = 10
-# MySQL and MariaDB: deadlock, and a row that changed under a snapshot.
-_TRANSIENT_NUMBERS = {1213, 1020}
+# The longest before the second attempt; before each other one by as much longer.
+_PAUSE_SECONDS = 0.005
+# MySQL and MariaDB: deadlock, also over a table's next number, and a row that changed under
+# a snapshot.
+_TRANSIENT_NUMBERS = {1213, 1467, 1020}
 # PostgreSQL: serialization failure and deadlock (SQLSTATE class 40).
 _TRANSIENT_STATES = {"40001", "40P01"}
 
@@ -26,20 +31,36 @@ def in_transaction(
 ) -> R:
     """Call ``work`` in a transaction of its own, or in a savepoint of the caller's.
 
-    What the database undid because of other transactions is done again, unless an outer
-    transaction was undone with it. ``work`` begins with a write: SQLite cannot turn
+    It is done again as ``until_done`` says. ``work`` begins with a write: SQLite cannot turn
     a transaction that has read into one that writes while another connection writes.
+    """
+
+    def attempt() -> R:
+        with transaction.atomic(using=using):
+            return work()
+
+    return until_done(attempt, using=using, may_retry=may_retry)
+
+
+def until_done(
+    work: Callable[[], R], *, using: str, may_retry: Callable[[], bool] = lambda: True
+) -> R:
+    """Call ``work``, a statement or a transaction, until it is done.
+
+    What the database undid because of other transactions is done again, unless an outer
+    transaction was undone with it.
     """
     is_outermost = not transaction.get_connection(using).in_atomic_block
     attempt = 1
     while True:
         try:
-            with transaction.atomic(using=using):
-                return work()
+            return work()
         except OperationalError as error:  # noqa: PERF203  (it is a loop of retries)
             is_final = not is_outermost or attempt == _ATTEMPTS
             if is_final or not is_transient(error) or not may_retry():
                 raise
+            # Those that undid each other would meet again.
+            time.sleep(random.uniform(0, attempt * _PAUSE_SECONDS))  # noqa: S311
             attempt += 1
 
 

@@ -19,6 +19,7 @@ from crossauth_django.managers.endings import goes_on, of_status
 from crossauth_django.managers.identifiers import is_storable, storable, to_pk
 from crossauth_django.managers.refusals import refusal
 from crossauth_django.managers.sessions import TOKEN
+from crossauth_django.managers.transactions import in_transaction
 from crossauth_django.storage.cursors import ORDERS, beyond_cursor, cursor_of
 
 if TYPE_CHECKING:
@@ -85,26 +86,23 @@ class SessionStorage:
         if user is None:
             raise refusal(AccountMissingError, "no such user")
         password, email = fingerprints(user)
-        with transaction.atomic(using=using):
-            record: SessionRecord = (
-                _sessions()
-                .using(using)
-                .create(
-                    kind=TOKEN,
-                    token_hash=token_hash,
-                    user_id=user.pk,
-                    password_fingerprint=password,
-                    email_fingerprint=email,
-                    created_at=created_at,
-                    updated_at=updated_at,
-                    expires_at=expires_at,
-                    client_id=storable(client_id),
-                    client_name=storable(client_name),
-                    user_agent=storable(user_agent),
-                    ip=storable(ip),
-                    last_active_at=last_active_at,
-                )
-            )
+        create = functools.partial(
+            _sessions().using(using).create,
+            kind=TOKEN,
+            token_hash=token_hash,
+            user_id=user.pk,
+            password_fingerprint=password,
+            email_fingerprint=email,
+            created_at=created_at,
+            updated_at=updated_at,
+            expires_at=expires_at,
+            client_id=storable(client_id),
+            client_name=storable(client_name),
+            user_agent=storable(user_agent),
+            ip=storable(ip),
+            last_active_at=last_active_at,
+        )
+        record: SessionRecord = in_transaction(create, using=using)
         return record
 
     @off_loop

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 
 import pytest
 import time_machine
@@ -23,6 +24,7 @@ from crossauth_django.models import SessionsEnd, UserSession
 from crossauth_django.sessions import SessionStore
 from crossauth_django.storage import SessionStorage
 from tests.accounts.conftest import make_user
+from tests.accounts.test_interference import DEADLOCK, fail, watching
 from tests.concurrency import run_together
 from tests.routers import Everything
 from tests.sessions.conftest import PASSWORD, sign_in, whoami
@@ -38,6 +40,13 @@ def later(seconds):
 
 def row_of(browser):
     return UserSession.objects.get(token_hash=browser.session.digest)
+
+
+def new_record(user):
+    now = utc_now()
+    return SessionStorage().create(
+        token_hash="t", user_id=str(user.pk), created_at=now, updated_at=now, expires_at=now + DAY
+    )  # fmt: skip
 
 
 def end_others(user, *spared):
@@ -91,9 +100,7 @@ def test_a_row_that_is_loaded_in_part_says_so_too(user, browser):
 
 def test_the_storage_says_so(user, browser):
     storage, now, row = SessionStorage(), utc_now(), row_of(browser)
-    token = storage.create(
-        token_hash="t", user_id=user.pk, created_at=now, updated_at=now, expires_at=now + DAY
-    )  # fmt: skip
+    token = new_record(user)
     devices.revoke_all(user)
     assert storage.get(token_hash="t", now=now) is None
     assert storage.refresh(token.id, updated_at=now, expires_at=now + DAY) is None
@@ -169,10 +176,7 @@ def test_what_begins_after_an_end_goes_on(user):
     devices.revoke_all(user)
     browser = sign_in(user)
     token = devices.issue_token(user, client_name="phone", max_age=DAY)
-    now = utc_now()
-    record = SessionStorage().create(
-        token_hash="t", user_id=str(user.pk), created_at=now, updated_at=now, expires_at=now + DAY
-    )  # fmt: skip
+    record = new_record(user)
     assert record.status == "active"
     assert record.began_after == SessionsEnd.objects.get().pk
     assert whoami(browser) == str(user.pk)
@@ -263,6 +267,45 @@ def test_nor_is_one_that_somebody_ends_with_all(alias, everywhere):
         turns = iter([(), tuple(rows.values_list("token_hash", flat=True)[:1])])
         run_together(2, lambda turns=turns: end_others(user, *next(turns)))
         assert not UserSession.objects.going_on_of(user.pk).exists()
+
+
+@pytest.mark.skipif("mariadb" not in project.DATABASES, reason="no MariaDB runs here")
+@pytest.mark.parametrize("alias", ["mariadb"])
+@pytest.mark.django_db(databases=list(project.DATABASES), transaction=True)
+def test_many_users_that_end_all_at_once_wait_where_reads_lock_gaps(
+    alias, everywhere, monkeypatch
+):
+    options = connections[alias].settings_dict["OPTIONS"]
+    # New connections have it: those of the threads.
+    monkeypatch.setitem(options, "isolation_level", "repeatable read")
+    users = [make_user(f"{number}@example.org") for number in range(8)]
+
+    def use(user):
+        for _ in range(2):
+            devices.issue_token(user, client_name="", max_age=DAY)
+        rows = UserSession.objects.going_on_of(user.pk)
+        spared = rows.values_list("token_hash", flat=True).first()
+        return end_others(user, spared), devices.revoke_all(user)
+
+    for _ in range(10):
+        left = iter(users)
+        assert run_together(8, lambda left=left: use(next(left))) == [(1, 1)] * 8
+
+
+@pytest.mark.parametrize(
+    ("table", "write"),
+    [
+        ("sessionsend", devices.revoke_all),
+        ("usersession", partial(devices.issue_token, client_name="", max_age=DAY)),
+        ("usersession", new_record),
+    ],
+)
+def test_a_statement_that_the_database_undoes_is_done_again(
+    table, write, user, transactional_db
+):
+    sign_in(user)
+    with watching("INSERT", table, before=fail(DEADLOCK)):
+        assert write(user)
 
 
 # What the purge keeps.

@@ -115,10 +115,11 @@ class SessionWriter(SessionState):
             raise UpdateError
         return self._put(digest, found.mark, copy, data)
 
-    def _rotate(self, old: str, found: Copy, data: dict[str, Any]) -> Copy | None:
+    def _rotate(self, old: str, found: Copy, data: dict[str, Any]) -> Copy:
         key = self._session_key = new_key(data)
         moment = from_seconds(time.time())
         if not UserSession.objects.rotate(old, crypto.digest(key), moment):
+            # There is no row under the new key, and the save that follows looks for one: it is
+            # no new session, however often it is rotated.
             self._forget(old)
-            return None
         return found._replace(nonce="", version=to_version(moment))

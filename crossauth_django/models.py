@@ -198,8 +198,8 @@ class UserSession(models.Model):
     Rows are written by the manager and by the session engine alone. ``changed_at`` moves with
     every change but a mere activity, so that a cached copy can tell whether it is the row's.
 
-    What ends all sessions of a user writes no row of theirs (``SessionsEnd``). A row that is
-    loaded says so all the same, in ``revoked_at``, ``end_reason`` and ``status``; in queries the
+    What ends all sessions of a user writes no row of theirs (``SessionsEnd``). A row that a manager
+    has loaded says so all the same, in ``revoked_at``, ``end_reason`` and ``status``; in queries the
     conditions of ``UserSessionQuerySet`` do.
     """
 
@@ -252,7 +252,8 @@ class UserSession(models.Model):
     class Meta:
         verbose_name = _("session")
         verbose_name_plural = _("sessions")
-        # So that a row says that it has met an end however it is loaded.
+        # So that a row says that it has met an end also where Django loads it by itself. A raw()
+        # and the select_related() of another model ask no manager.
         base_manager_name = "objects"
         indexes = [
             models.Index(

@@ -15,7 +15,8 @@ from crossauth_django import crypto
 # Hexadecimal digits.
 _LENGTH = 2
 _ALPHABET = f"{string.ascii_letters}{string.digits}-_"
-_ENDS = ["".join(pair).encode() for pair in itertools.product(_ALPHABET, repeat=2)]
+# What is tried out at the end of a key.
+_END_LENGTH = 3
 
 
 def bucket(digest: str) -> str:
@@ -35,11 +36,14 @@ def key_in(wanted: str) -> str:
 
     48 characters: what the choice of the bucket tells is more than made up for.
     """
-    while True:
-        start = secrets.token_urlsafe(36)[:-2]
-        hashed = hashlib.sha256(start.encode())
-        for end in _ENDS:
-            found = hashed.copy()
-            found.update(end)
-            if found.hexdigest().startswith(wanted):
-                return start + end.decode()
+    start = secrets.token_urlsafe(36)[:-_END_LENGTH]
+    hashed = hashlib.sha256(start.encode())
+    ends = map("".join, itertools.product(_ALPHABET, repeat=_END_LENGTH))
+    # One of 256 fits, and there are 262,144.
+    return start + next(end for end in ends if _is_in(wanted, hashed.copy(), end))
+
+
+def _is_in(wanted: str, hashed: Any, end: str) -> bool:
+    hashed.update(end.encode())
+    digest: str = hashed.hexdigest()
+    return digest.startswith(wanted)

@@ -38,7 +38,8 @@ def end_all(rows: Any, user_id: Any, reason: str, spared: Collection[str]) -> in
     """End all that goes on of a user but the digests that are spared; return how many.
 
     One statement; another one takes the spared past the end. What has timed out ended then and
-    by that, and is not counted. The copies are believed no more once that is committed.
+    by that, and is not counted; of ends at one moment several may count the same. The copies are
+    believed no more once that is committed.
     """
     using = rows.db
     if spared:

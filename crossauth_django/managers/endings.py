@@ -67,7 +67,7 @@ def ending(now: datetime, reason: Any, *, spared: Q | None = None) -> dict[str, 
 
 
 class LastEnd(Func):
-    """The number of a user's last end of all sessions, or of that before another; else 0.
+    """The number of a user's last end of all sessions; 0 where none was.
 
     In SQL, because the queries that Django builds would take longer than they save.
     """
@@ -75,7 +75,6 @@ class LastEnd(Func):
     template = (
         "COALESCE((SELECT MAX(id) FROM %(ends)s WHERE user_id = %(expressions)s), 0)"
     )
-    arg_joiner = " AND id < "
     output_field = BigIntegerField()
 
     def as_sql(self, compiler: Any, connection: Any, **context: Any) -> Any:  # type: ignore[override]
@@ -113,10 +112,9 @@ def of_status(status: str, now: datetime) -> Q:
     raise ValueError(f"unknown status {status!r}")
 
 
-def last_end(user_id: Any, *, before: int | None = None) -> LastEnd:
-    """Return the number of the last end of all of a user's sessions, or of that before another."""
-    user = Value(user_id, output_field=get_user_model()._meta.pk)
-    return LastEnd(user) if before is None else LastEnd(user, Value(before))
+def last_end(user_id: Any) -> LastEnd:
+    """Return the number of the last end of all of a user's sessions."""
+    return LastEnd(Value(user_id, output_field=get_user_model()._meta.pk))
 
 
 def met_ends() -> dict[str, MetEnd]:

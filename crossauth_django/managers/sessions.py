@@ -146,7 +146,7 @@ class UserSessionManager(models.Manager.from_queryset(UserSessionQuerySet)):  # 
         if user_id is None:
             return 0
         self.refuse_previous(user_id)
-        return end_all(self.primary(), user_id, reason, spared)
+        return end_all(router.db_for_write(self.model), user_id, reason, spared)
 
     def end_all_at(
         self, user_id: Any, reason: str, at: datetime, *, spared: str | None

@@ -7,6 +7,8 @@
 Starts Redis and PostgreSQL of its own. Prints a table: guesses that reached the password hasher
 of 64 parallel ones (gunicorn, 4 workers x 4 threads; limit 5), SQL queries and Redis round trips,
 latency over plain Django (cheap hasher, guards in turn, medians), keys and bytes of Redis a name.
+Latencies differ least between runs on one core, where nothing waits for another one to wake up:
+`taskset -c 1 python -m benchmarks.lockout --rounds 1 --names 500`.
 A name in the memory test fails once, four names an address; all windows last an hour there, so
 that nothing ends while others are added. `axes-cache-3` counts in the three dimensions of ours.
 """

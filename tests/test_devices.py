@@ -14,7 +14,8 @@ from django.contrib.auth.models import AnonymousUser, UserManager
 from django.db import transaction
 from django.test import AsyncClient, AsyncRequestFactory, Client, override_settings
 
-from crossauth_django import devices
+from crossauth_django import crypto, devices
+from crossauth_django.devices import listing
 from crossauth_django.managers.credentials import fingerprints
 from crossauth_django.models import UserSession
 from crossauth_django.sessions import SessionStore, SignedInBy, note_token
@@ -63,7 +64,7 @@ def test_a_handle_says_nothing_about_the_key(user, browser):
     key = browser.cookies["sessionid"].value
     (device,) = devices.list_sessions(user)
     assert key not in repr(device)
-    assert devices.crypto.digest(key) not in repr(device)
+    assert crypto.digest(key) not in repr(device)
 
 
 def test_the_current_session_is_marked(user, browser):
@@ -317,7 +318,7 @@ def test_a_tokens_request_spares_it_and_finds_it_current(user, token, browser):
     assert whoami(client) == str(user.pk)
     assert [each["current"] for each in client.get("/devices/").json()] == [True]
     # Between requests there is none.
-    note_token(SignedInBy(devices.crypto.digest(token)))
+    note_token(SignedInBy(crypto.digest(token)))
     assert not devices.list_sessions(user)[0].is_current
 
 
@@ -502,10 +503,10 @@ def test_without_the_parser_browsers_have_no_names(user, browser, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "ua_parser", None)
-    devices._parse.cache_clear()
+    listing._parse.cache_clear()
     (device,) = devices.list_sessions(user)
     assert (device.browser, device.system) == ("", "")
-    devices._parse.cache_clear()
+    listing._parse.cache_clear()
 
 
 def test_an_unknown_browser_has_no_name(user):

@@ -16,6 +16,7 @@ from django.db import connection
 from django.test import Client, override_settings
 
 from crossauth_django import devices
+from crossauth_django.fields import utc_now
 from crossauth_django.models import UserSession
 from crossauth_django.sessions import SessionStore
 from crossauth_django.sessions.clients import meta_of
@@ -197,7 +198,7 @@ def test_who_was_deleted_meanwhile_is_signed_out(moved, user):
         devices.revoke_all,
         lambda user: set_email(user, "new@example.org"),
         lambda user: SessionStorage().revoke_all_for_user(
-            user.pk, revoked_at=devices.utc_now()
+            user.pk, revoked_at=utc_now()
         ),
     ],
     ids=["revoke_all", "address", "storage"],
@@ -212,7 +213,7 @@ def test_what_ends_all_reaches_who_has_not_moved_in(moved, user, end):
 
 
 def purge_after(time):
-    with time_machine.travel(devices.utc_now() + time):
+    with time_machine.travel(utc_now() + time):
         call_command("crossauth_purge", verbosity=0)
 
 
@@ -309,7 +310,7 @@ def test_a_session_that_could_not_be_deleted_there_does_not_move_in_again(
     assert whoami(unmoved) == str(user.pk)
     if ends:
         devices.revoke_all(user)
-    with time_machine.travel(devices.utc_now() + timedelta(hours=1)):
+    with time_machine.travel(utc_now() + timedelta(hours=1)):
         call_command("crossauth_purge", verbosity=0)
         call_command("clearsessions")
         assert whoami(unmoved) == ""

@@ -10,7 +10,8 @@ import pytest
 from django.core.cache import caches
 from django.test import Client
 
-from crossauth_django import devices
+from crossauth_django import crypto, devices
+from crossauth_django.fields import utc_now
 from crossauth_django.managers.buckets import bucket_of
 from crossauth_django.managers.copies import get_copies
 from crossauth_django.managers.copy_format import NO_MARK
@@ -184,9 +185,7 @@ def test_a_process_that_missed_the_outage_believes_no_copy_either(server, user):
     whoami(browser)
     server.kill()
     # Another process revokes, and cannot say so to Redis.
-    UserSession.objects.update(
-        revoked_at="2026-01-01T00:00Z", changed_at=devices.utc_now()
-    )
+    UserSession.objects.update(revoked_at="2026-01-01T00:00Z", changed_at=utc_now())
     server.start_again()
     assert server.client.dbsize() >= 1
     assert whoami(browser) == ""
@@ -248,7 +247,7 @@ def revoke_all_but(user, browser):
     for device in devices.list_sessions(user):
         key = None if browser is None else browser.cookies["sessionid"].value
         row = UserSession.objects.get(pk=device.handle)
-        if key is None or row.token_hash != devices.crypto.digest(key):
+        if key is None or row.token_hash != crypto.digest(key):
             assert devices.revoke(user, device.handle)
 
 
@@ -289,9 +288,7 @@ def test_a_thread_believes_no_copy_that_it_read_before_another_one_settled(
     key = browser.cookies["sessionid"].value
     server.kill()
     # Another process revokes, and cannot say so to Redis.
-    UserSession.objects.update(
-        revoked_at=devices.utc_now(), changed_at=devices.utc_now()
-    )
+    UserSession.objects.update(revoked_at=utc_now(), changed_at=utc_now())
     server.start_again()
     store = get_copies().store
     get = store.get_many

@@ -7,21 +7,24 @@ from datetime import timedelta
 
 import pytest
 from django.apps import apps
+from django.contrib import admin
 from django.contrib.auth import get_user_model, login
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.auth.signals import user_logged_in, user_logged_out
+from django.contrib.auth.tokens import default_token_generator
 from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.models import Session
 from django.db import DEFAULT_DB_ALIAS, models
 from django.db.models.deletion import Collector
 from django.db.models.signals import post_save, pre_delete, pre_save
 from django.test import Client
+from django.utils.http import urlsafe_base64_encode
 
 from crossauth_django import devices, signals
 from crossauth_django.models import SocialAccount, UserSession
 from crossauth_django.sessions import SessionStore
-from tests.accounts.conftest import make_user, set_email
+from tests.accounts.conftest import make_user, only_where, set_email
 from tests.concurrency import run_together
 from tests.sessions.conftest import PASSWORD, sign_in, whoami
 
@@ -51,6 +54,31 @@ def test_the_password_view_ends_the_others(user, browser, other):
     assert (whoami(browser), whoami(other)) == (str(user.pk), "")
     assert reasons(user) == ["", "password_reset"]
     assert browser.cookies["sessionid"].value != old
+
+
+def test_the_reset_view_ends_them_all(user, browser, other):
+    # The link knows when the user last signed in.
+    user.refresh_from_db()
+    uid = urlsafe_base64_encode(str(user.pk).encode())
+    stranger = Client()
+    link = f"/reset/{uid}/{default_token_generator.make_token(user)}/"
+    page = stranger.get(link).headers["Location"]
+    answer = stranger.post(page, {"new_password1": NEW, "new_password2": NEW})
+    assert answer.status_code == 302
+    assert reasons(user) == ["password_reset"] * 2
+    assert (whoami(browser), whoami(other)) == ("", "")
+
+
+@only_where(admin.site.is_registered(get_user_model()))
+def test_the_admins_password_page_ends_them_all(user, browser, other):
+    staff = make_user("staff@example.org", PASSWORD, is_staff=True, is_superuser=True)
+    desk, meta = sign_in(staff), user._meta
+    page = f"/admin/{meta.app_label}/{meta.model_name}/{user.pk}/password/"
+    fields = {"password1": NEW, "password2": NEW, "usable_password": "true"}
+    assert desk.post(page, fields).status_code == 302
+    assert reasons(user) == ["password_reset"] * 2
+    assert (whoami(browser), whoami(other)) == ("", "")
+    assert whoami(desk) == str(staff.pk)
 
 
 @pytest.mark.parametrize("fields", [None, ["password"]])
@@ -287,9 +315,9 @@ def test_a_password_change_in_the_same_thread_spares_only_a_session_of_that_requ
 
 def test_a_user_change_in_another_users_request_spares_nobody(user, browser):
     staff = make_user("staff@example.org", PASSWORD)
-    admin = sign_in(staff)
-    admin.post("/address/", {"email": "new@example.org", "pk": str(user.pk)})
-    assert (whoami(admin), whoami(browser)) == (str(staff.pk), "")
+    desk = sign_in(staff)
+    desk.post("/address/", {"email": "new@example.org", "pk": str(user.pk)})
+    assert (whoami(desk), whoami(browser)) == (str(staff.pk), "")
 
 
 def with_key(key):

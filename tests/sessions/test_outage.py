@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import time
+from datetime import timedelta
 
 import pytest
 from django.core.cache import caches
@@ -15,7 +16,7 @@ from crossauth_django.fields import utc_now
 from crossauth_django.managers.buckets import bucket_of
 from crossauth_django.managers.copies import get_copies
 from crossauth_django.managers.copy_format import NO_MARK
-from crossauth_django.models import UserSession
+from crossauth_django.models import SessionsEnd, UserSession
 from crossauth_django.sessions import SessionStore
 from crossauth_django.stores import get_store
 from tests import services
@@ -179,13 +180,24 @@ def test_what_was_revoked_meanwhile_stays_dead_when_redis_returns(server, user):
     assert [whoami(browser) for browser in browsers] == [str(user.pk), "", ""]
 
 
-def test_a_process_that_missed_the_outage_believes_no_copy_either(server, user):
+def end_by_row(user):
+    UserSession.objects.update(revoked_at="2026-01-01T00:00Z", changed_at=utc_now())
+
+
+def end_with_all(user):
+    # The row itself has not changed for long.
+    UserSession.objects.update(changed_at=utc_now() - timedelta(hours=1))
+    SessionsEnd.objects.create(user=user, reason="logout_all")
+
+
+@pytest.mark.parametrize("end", [end_by_row, end_with_all])
+def test_a_process_that_missed_the_outage_believes_no_copy_either(server, user, end):
     """It has not asked Redis while it was away: only its connection is another one."""
     browser = sign_in(user)
     whoami(browser)
     server.kill()
     # Another process revokes, and cannot say so to Redis.
-    UserSession.objects.update(revoked_at="2026-01-01T00:00Z", changed_at=utc_now())
+    end(user)
     server.start_again()
     assert server.client.dbsize() >= 1
     assert whoami(browser) == ""

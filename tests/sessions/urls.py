@@ -167,6 +167,10 @@ urlpatterns = [
             template_name="registration/password_change_form.html",
         ),
     ),
+    path(
+        "reset/<uidb64>/<token>/",
+        views.PasswordResetConfirmView.as_view(success_url="/whoami/"),
+    ),
     path("missing/", missing),
     path("whoami/", whoami),
     path("awhoami/", awhoami),

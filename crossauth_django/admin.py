@@ -18,17 +18,16 @@ from crossauth_django.managers.endings import of_status
 from crossauth_django.models import SocialAccount, User, UserSession
 
 if TYPE_CHECKING:
-    _ModelAdmin = admin.ModelAdmin[UserSession]
-    _SocialAccountAdmin = admin.ModelAdmin[SocialAccount]
+    _AnyAdmin = admin.ModelAdmin[Any]
     _UserAdmin = auth_admin.UserAdmin[User]
     _UserCreationForm = auth_forms.AdminUserCreationForm[User]
 else:
-    _ModelAdmin = _SocialAccountAdmin = admin.ModelAdmin
+    _AnyAdmin = admin.ModelAdmin
     _UserAdmin = auth_admin.UserAdmin
     _UserCreationForm = auth_forms.AdminUserCreationForm
 
 
-class _Shown:
+class _Shown(_AnyAdmin):
     """A page where nothing is typed in has nothing to save."""
 
     def changeform_view(
@@ -40,7 +39,7 @@ class _Shown:
     ) -> Any:
         hidden = {"show_save": False, "show_save_and_continue": False}
         context = {**hidden, **(extra_context or {})}
-        return super().changeform_view(request, object_id, form_url, context)  # type: ignore[misc]
+        return super().changeform_view(request, object_id, form_url, context)
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -64,7 +63,7 @@ class StateFilter(admin.SimpleListFilter):
 
 
 @admin.register(UserSession)
-class UserSessionAdmin(_Shown, _ModelAdmin):
+class UserSessionAdmin(_Shown):
     """Lists who is signed in from where, and ends sessions."""
 
     fields = (
@@ -123,7 +122,7 @@ class UserSessionAdmin(_Shown, _ModelAdmin):
 
 
 @admin.register(SocialAccount)
-class SocialAccountAdmin(_Shown, _SocialAccountAdmin):
+class SocialAccountAdmin(_Shown):
     """Shows who owns which provider identity. Tokens are not among the fields."""
 
     fields = (

@@ -118,7 +118,7 @@ def judging(
         keys.append(owner_key(owner))
     password = "" if owner is None else owner.password
     limits = [each.limit for each in subjects]
-    return Call(keys, [*_arguments(mode, password, limits, ids), spelling])
+    return Call(keys, _arguments(mode, password, limits, ids, spelling))
 
 
 def settling(
@@ -126,8 +126,8 @@ def settling(
 ) -> Call:
     """Clear or return what was counted in the windows that began at ``starts``."""
     on_success = conf.CROSSAUTH_LOCKOUT_ON_SUCCESS
-    arguments = _arguments(mode, on_success, starts, ids)
-    return Call([*map(key_of, ids)], [*arguments, spelling])
+    arguments = _arguments(mode, on_success, starts, ids, spelling)
+    return Call([*map(key_of, ids)], arguments)
 
 
 def sealing(
@@ -136,7 +136,7 @@ def sealing(
     """Put beside the locks that an attempt has begun, for who has the key, whom they are about."""
     who = encrypt(json.dumps([name[:_NAMED], address], ensure_ascii=False))
     keys = [shard_key(subjects[0].id)]
-    return Call(keys, [*_arguments("seal", who, [0] * len(ids), ids), 0])
+    return Call(keys, _arguments("seal", who, [0] * len(ids), ids))
 
 
 @functools.cache
@@ -176,14 +176,18 @@ def index_key(shard: int) -> str:
 
 
 def _arguments(
-    mode: str, who: str, numbers: Sequence[int], ids: Sequence[str]
+    mode: str,
+    who: str,
+    numbers: Sequence[int],
+    ids: Sequence[str],
+    spelling: int = 0,
 ) -> list[str | int]:
     lengths = rules()
     arguments: list[str | int] = [mode, lengths.window, lengths.grace, lengths.base]
     arguments += [lengths.cap, lengths.retention, who]
     for number, each in zip(numbers, ids, strict=True):
         arguments += [number, each]
-    return arguments
+    return [*arguments, spelling]
 
 
 def _milliseconds(length: timedelta) -> int:

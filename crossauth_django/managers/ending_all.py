@@ -15,6 +15,7 @@ from django.db import connections
 
 from crossauth_django.fields import AwareDateTimeField, utc_now
 from crossauth_django.managers.copies import get_copies
+from crossauth_django.managers.tables import returns_rows
 from crossauth_django.managers.transactions import (
     after_commit,
     in_transaction,
@@ -81,7 +82,7 @@ def _end(
         but_spared = _BUT_SPARED.format(**names)
     statement = _END.format(**names, locked=locked, but_spared=but_spared)
     with connection.cursor() as cursor:
-        if _returns_inserted(connection):
+        if returns_rows(connection):
             cursor.execute(f"{statement} RETURNING id, sessions", parameters)
             number, sessions = cursor.fetchone() or (0, 0)
         else:
@@ -93,12 +94,6 @@ def _end(
             parameters = [number, user, *spared, user, number]
             cursor.execute(_SPARE.format(**names), parameters)
     return number, sessions
-
-
-def _returns_inserted(connection: Any) -> bool:
-    """Say whether it has INSERT ... SELECT ... RETURNING; MySQL has not, nor has an old SQLite."""
-    is_able: bool = connection.features.can_return_columns_from_insert
-    return is_able and connection.vendor != "mysql"
 
 
 def _names(connection: Any, spared: int) -> dict[str, str]:

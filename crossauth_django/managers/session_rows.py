@@ -15,6 +15,7 @@ from django.db.models.sql import UpdateQuery
 from crossauth_django.fields import utc_now
 from crossauth_django.managers.copies import get_copies
 from crossauth_django.managers.endings import check_reason, ending, goes_on, met_ends
+from crossauth_django.managers.tables import returns_rows
 from crossauth_django.managers.tombstones import bury
 from crossauth_django.managers.transactions import after_commit
 
@@ -94,7 +95,7 @@ class UserSessionQuerySet(_QuerySet):
         values = {**values, "changed_at": utc_now()}
         self._for_write = True
         connection, rows = connections[self.db], self.filter(where)
-        if not _returns_updated(connection):
+        if not returns_rows(connection):
             # No UPDATE ... RETURNING. The rows are told by the moment of their change.
             if not rows.update(**values):
                 return {}
@@ -123,12 +124,6 @@ class UserSessionQuerySet(_QuerySet):
                 _forget_copies, list(digests), using=self.db, buries=buries
             )
             after_commit(forget, using=self.db)
-
-
-def _returns_updated(connection: Any) -> bool:
-    """Say whether it has UPDATE ... RETURNING; MariaDB returns inserted rows alone."""
-    is_able = connection.features.can_return_columns_from_insert
-    return is_able and connection.vendor in ("postgresql", "sqlite")
 
 
 def _forget_copies(digests: list[str], *, using: str, buries: bool) -> None:

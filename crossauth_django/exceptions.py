@@ -106,8 +106,8 @@ class EncryptionError(CrossAuthError):
 class LockedOutError(CrossAuthError):
     """Too many sign-in attempts; ``retry_after`` is in whole seconds, at least 1.
 
-    ``rule`` refused it: one of the lockout's, or ``"sudo"``. ``new_locks`` are the subjects that it locked and that are about its name:
-    not an address, which is locked by guesses at whatever names.
+    ``rule`` refused it: one of the lockout's, or ``"sudo"``. ``new_locks`` are the subjects that it
+    locked and that are about its name: not an address, which is locked by guesses at whatever names.
     """
 
     code = "locked_out"

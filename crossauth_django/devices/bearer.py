@@ -9,6 +9,7 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
+from django.db import router
 
 from crossauth_django import crypto
 from crossauth_django.conf import conf
@@ -48,7 +49,7 @@ def issue_token(user: AbstractBaseUser, *, client_name: str, max_age: timedelta)
         updated_at=now,
         expires_at=now + max_age,
     )
-    until_done(issue, using=UserSession.objects.primary().db)
+    until_done(issue, using=router.db_for_write(UserSession))
     return token
 
 

@@ -28,7 +28,7 @@ from crossauth_django.sessions.previous import forget_previous
 from crossauth_django.sessions.reading import SessionReader
 from crossauth_django.sessions.state import may_copy, new_key
 
-# Our keys have 43 characters, those of Django's engines 32.
+# A visitor's key has 43 characters, a user's 48, those of Django's engines 32.
 _KEY = re.compile(r"[A-Za-z0-9_-]{32,128}")
 
 

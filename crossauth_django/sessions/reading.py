@@ -125,9 +125,9 @@ class SessionReader(SessionWriter):
         mark = self._lease(digest, data)
         row = UserSession.objects.of(digest) if mark.stamp else None
         if row is not None and row.revoked_at is None:
-            now = self.decode(row.data)
-            copy = copy_of(row, self._close(now))
-            self._found = self._put(digest, mark, copy, now)
+            latest = self.decode(row.data)
+            copy = copy_of(row, self._close(latest))
+            self._found = self._put(digest, mark, copy, latest)
 
     def _move_in(self, digest: str) -> dict[str, Any] | None:
         """Take over, once, what the engine that was used before knows under this key.

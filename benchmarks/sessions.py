@@ -1,6 +1,6 @@
 """What a session costs: ours beside Django's engines, django-user-sessions, qsessions and allauth.
 
-``python -m benchmarks.sessions [--rounds 60] [--memory 20000] [--postgres]``, with the packages of
+``python -m benchmarks.sessions [--rounds 60] [--memory 1000] [--postgres]``, with the packages of
 the ``bench`` extra. Starts a Redis of its own, and PostgreSQL when asked; the table is a SQLite file
 else. Each contender has a process; they take turns, round by round, and the fastest round counts,
 so that what else the machine does stays out of it. The latency is that of one signed-in GET through
@@ -55,7 +55,7 @@ CONTENDERS: dict[str, dict[str, Any]] = {
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=60)
-    parser.add_argument("--memory", type=int, default=20_000)
+    parser.add_argument("--memory", type=int, default=1000)
     parser.add_argument("--postgres", action="store_true")
     parser.add_argument("--work", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -272,11 +272,11 @@ class Bench:
         return min(found, key=lambda each: each["ms"])
 
     def memory(self, count: str) -> float:
-        """Bytes of Redis a signed-in session."""
+        """Bytes of Redis a signed-in session, of so many."""
         server = self.server()
         server.flushdb()
         before = server.info("memory")["used_memory"]
-        keys = [self.new_session() for _ in range(int(count) // 20)]
+        keys = [self.new_session() for _ in range(int(count))]
         for key in keys:
             self.request(key)
         used = server.info("memory")["used_memory"] - before

@@ -19,14 +19,26 @@ for i = 1, #KEYS do
   if ARGV[1 + i] ~= "-" then values[i] = string.sub(ARGV[1 + i], 2) end
 end
 for i = 0, #KEYS do table.remove(ARGV, 1) end
-local redis = {call = function(command, key, value, px, ttl)
-  local i = position[key]
-  if command == "GET" then return values[i] or false end
-  local wrong = command == "SET" and (px ~= "PX" or tonumber(ttl) <= 0)
-  if wrong or (command ~= "SET" and command ~= "DEL") then error("not in the contract") end
-  values[i] = value
-  writes[#writes + 1] = {i - 1, value or "-", ttl or "0"}
-end}
+local function write(key, value, ttl)
+  values[position[key]] = value
+  writes[#writes + 1] = {position[key] - 1, value or "-", ttl or "0"}
+end
+local commands = {
+  GET = function(key) return values[position[key]] or false end,
+  MGET = function(...)
+    local found = {}
+    for i, key in ipairs({...}) do found[i] = values[position[key]] or false end
+    return found
+  end,
+  SET = function(key, value, px, ttl)
+    if px ~= "PX" or tonumber(ttl) <= 0 then error("not in the contract") end
+    write(key, value, ttl)
+  end,
+  DEL = function(...)
+    for _, key in ipairs({...}) do write(key) end
+  end,
+}
+local redis = {call = function(command, ...) return commands[command](...) end}
 local function script()
 %s
 end

@@ -13,8 +13,9 @@ from django.dispatch import Signal
 from crossauth_django import securitylog, signals
 from crossauth_django.conf import conf
 from crossauth_django.exceptions import LockedOutError, StoreUnavailableError
+from crossauth_django.lockout.index import SEAL
 from crossauth_django.lockout.names import normalised, spelling_of
-from crossauth_django.lockout.policy import FORGOTTEN, LOCKOUT
+from crossauth_django.lockout.policy import FORGOTTEN, JUDGE, SETTLE
 from crossauth_django.lockout.subjects import (
     SLOT,
     Call,
@@ -67,7 +68,7 @@ def reserve(
         return None
     owner, spelling = device.owner if device else None, spelling_of(typed, name)
     call = judging("reserve", subjects, owner, spelling=spelling)
-    reply = breaker.step(LOCKOUT, call.keys, call.args, SLOT)
+    reply = breaker.step(JUDGE, call.keys, call.args, SLOT)
     if reply[0] == FORGOTTEN:
         return _forgotten(reserve(typed, address, request_id=request_id))
     if not reply[0]:
@@ -87,7 +88,7 @@ async def areserve(
         return None
     owner, spelling = device.owner if device else None, spelling_of(typed, name)
     call = judging("reserve", subjects, owner, spelling=spelling)
-    reply = await breaker.astep(LOCKOUT, call.keys, call.args, SLOT)
+    reply = await breaker.astep(JUDGE, call.keys, call.args, SLOT)
     if reply[0] == FORGOTTEN:
         return _forgotten(await areserve(typed, address, request_id=request_id))
     if not reply[0]:
@@ -107,7 +108,7 @@ def check(name: str) -> None:
     if not subjects:
         return
     call = judging("check", subjects)
-    reply = breaker.step(LOCKOUT, call.keys, call.args, SLOT)
+    reply = breaker.step(JUDGE, call.keys, call.args, SLOT)
     if not reply[0]:
         refusal = _Refusal(reply, subjects, name, "", "")
         refusal.announce()
@@ -120,7 +121,7 @@ async def acheck(name: str) -> None:
     if not subjects:
         return
     call = judging("check", subjects)
-    reply = await breaker.astep(LOCKOUT, call.keys, call.args, SLOT)
+    reply = await breaker.astep(JUDGE, call.keys, call.args, SLOT)
     if not reply[0]:
         refusal = _Refusal(reply, subjects, name, "", "")
         await refusal.aannounce()
@@ -133,7 +134,7 @@ def count(name: str, *, typed: str | None = None) -> None:
     if subjects:
         spelling = 0 if typed is None else spelling_of(typed, name)
         call = judging("count", subjects, spelling=spelling)
-        breaker.step(LOCKOUT, call.keys, call.args, SLOT)
+        breaker.step(JUDGE, call.keys, call.args, SLOT)
 
 
 def password_is(owner: Owner) -> None:
@@ -160,7 +161,7 @@ def clear(attempt: Attempt) -> None:
     """
     spelling = attempt.spelling
     call = settling("clear", attempt.ids, attempt.starts, spelling=spelling)
-    breaker.step(LOCKOUT, call.keys, call.args, SLOT)
+    breaker.step(SETTLE, call.keys, call.args, SLOT)
 
 
 def give_back(attempt: Attempt) -> None:
@@ -169,13 +170,13 @@ def give_back(attempt: Attempt) -> None:
     Nothing happens where the window that counted it is over or was cleared.
     """
     call = settling("return", attempt.ids, attempt.starts)
-    breaker.step(LOCKOUT, call.keys, call.args, SLOT)
+    breaker.step(SETTLE, call.keys, call.args, SLOT)
 
 
 async def agive_back(attempt: Attempt) -> None:
     """Do what ``give_back`` does, without blocking the event loop."""
     call = settling("return", attempt.ids, attempt.starts)
-    await breaker.astep(LOCKOUT, call.keys, call.args, SLOT)
+    await breaker.astep(SETTLE, call.keys, call.args, SLOT)
 
 
 class _Refusal:
@@ -208,14 +209,14 @@ class _Refusal:
     def announce(self) -> None:
         if call := self._seal():
             with _nameless_if_down():
-                breaker.step(LOCKOUT, call.keys, call.args, SLOT)
+                breaker.step(SEAL, call.keys, call.args, SLOT)
         for signal, event in self.events:
             signal.send_robust(sender=Attempt, **event)
 
     async def aannounce(self) -> None:
         if call := self._seal():
             with _nameless_if_down():
-                await breaker.astep(LOCKOUT, call.keys, call.args, SLOT)
+                await breaker.astep(SEAL, call.keys, call.args, SLOT)
         for signal, event in self.events:
             await signal.asend_robust(sender=Attempt, **event)
 

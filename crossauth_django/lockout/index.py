@@ -1,7 +1,8 @@
 """The index of locks, for operators: a line with the last unlocking of all, then one for each.
 
 A line says until when, which subject, which round, and sealed whom it is about ("-" without a
-key). Like the policy, this is the Python twin of ``stores/scripts/lockout.lua``.
+key). Like the policy's, this is the Python twin of what Redis does: ``lockout_index.lua`` and
+``lockout_seal.lua`` in ``stores/scripts/``.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from crossauth_django.stores.base import Write
+from crossauth_django.stores.base import Outcome, Step, Write
 
 # How many locks one index key remembers.
 INDEXED = 48
@@ -48,18 +49,20 @@ def added(index: str | None, locks: Sequence[Line], now: int, kept_for: int) -> 
     return _written(cleared(index), kept[-INDEXED:], now, kept_for)
 
 
-def sealed(
-    index: str | None, subjects: Sequence[str], who: str, now: int, kept_for: int
-) -> Write | None:
-    """Say in the lines of these subjects whom they are about; None when none is there."""
+def _seal(values: Sequence[str | None], now: int, args: Sequence[str]) -> Outcome:
+    """Say in the lines of some subjects whom they are about; answer whether one is there."""
+    who, kept_for, subjects = args[0], int(args[1]), args[2].split()
     lines = [
         each._replace(sealed=who) if each.subject in subjects else each
-        for each in lines_of(index)
+        for each in lines_of(values[0])
         if each.until > now
     ]
     if not any(each.subject in subjects for each in lines):
-        return None
-    return _written(cleared(index), lines, now, kept_for)
+        return Outcome([0], {})
+    return Outcome([1], {0: _written(cleared(values[0]), lines, now, kept_for)})
+
+
+SEAL = Step("lockout_seal", _seal, after=("lockout_index",))
 
 
 def _written(header: int, lines: Sequence[Line], now: int, kept_for: int) -> Write:

@@ -1,15 +1,17 @@
 """The escalating lockout policy: what one step does to the subjects of a sign-in attempt.
 
-The Python twin of ``stores/scripts/lockout.lua``; both decide alike, which a stateful test
-holds them to. Times are milliseconds of the server's clock, lengths too.
+The Python twins of ``lockout_judge.lua`` and ``lockout_settle.lua`` in ``stores/scripts/``; they
+decide alike, which a stateful test holds them to. Times are milliseconds of the server's clock,
+lengths too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from crossauth_django.lockout.index import UNSEALED, Line, added, cleared, sealed
+from crossauth_django.lockout.index import UNSEALED, Line, added, cleared
 from crossauth_django.stores.base import Outcome, Reply, Step, Write
 
 # A full budget starts a lock when it has been full for this long: until then what is counted
@@ -43,15 +45,14 @@ class Subject:
     spelt: int = 0
 
 
-@dataclass(frozen=True)
-class Rules:
+class Rules(NamedTuple):
     """The lengths of the policy, in milliseconds; the server's clock comes with each step."""
 
     window: int
-    grace: int
     base: int
     cap: int
     retention: int
+    grace: int
 
     def duration(self, rounds: int) -> int:
         """Return how long the lock of this round lasts."""
@@ -86,58 +87,49 @@ def live(subject: Subject, now: int, rules: Rules, cleared: int) -> Subject:
     return s
 
 
-def _twin(values: Sequence[str | None], now: int, args: Sequence[str]) -> Outcome:
-    mode, who, spelling = args[0], args[6], int(args[-1])
-    rules = Rules(*(int(arg) for arg in args[1:6]))
-    numbers, ids = [int(arg) for arg in args[7:-1:2]], args[8:-1:2]
-    if mode == "seal":
-        write = sealed(values[0], ids, who, now, rules.cap + rules.retention)
-        return Outcome([int(write is not None)], {0: write} if write else {})
-    if mode in ("clear", "return"):
-        return _settle(mode, who, values, now, rules, numbers, ids, spelling)
-    # The password that has signed in on the device, and the last key what it is now.
-    if who and values[-1] not in (None, who):
-        return Outcome([FORGOTTEN], {})
-    return _attempt(mode, values, now, rules, numbers, ids, spelling)
-
-
-LOCKOUT = Step("lockout", _twin)
-
-
-def _attempt(
-    mode: str,
-    values: Sequence[str | None],
-    now: int,
-    rules: Rules,
-    limits: list[int],
-    ids: Sequence[str],
-    spelling: int,
-) -> Outcome:
+def _judge(values: Sequence[str | None], now: int, args: Sequence[str]) -> Outcome:
     """``reserve`` judges and counts, ``check`` only judges, ``count`` only counts."""
-    subjects = [live(parse(values[i]), now, rules, 0) for i in range(len(ids))]
-    index = values[len(ids)]
+    mode, letters, spelling, password, *rest = args
+    rules, ids = Rules(*map(int, rest[:5])), rest[5].split()
+    limits = [int(limit) for limit in rest[6:]]
+    *stored, index = values
+    # The password that has signed in on the device, and behind the subjects what it is now.
+    if password and stored[-1] not in (None, password):
+        return Outcome([FORGOTTEN], {})
+    subjects = [live(parse(stored[i]), now, rules, 0) for i in range(len(letters))]
     if _refuses(subjects, limits, now):
         moment = cleared(index)
         subjects = [live(s, now, rules, moment) for s in subjects]
     if _refuses(subjects, limits, now):
         if mode == "count":
             return Outcome([0], {})
-        return _refuse(subjects, index, now, rules, limits, ids)
+        reply, writes, locks = _refuse(subjects, now, rules, limits, ids)
+        if locks:
+            kept_for = rules.cap + rules.retention
+            writes[len(stored)] = added(index, locks, now, kept_for)
+        return Outcome(reply, writes)
     if mode == "check":
         return Outcome([1], {})
-    writes = {}
-    for s, limit, subject in zip(subjects, limits, ids, strict=True):
-        if subject[0] != "a":
+    for s, limit, letter in zip(subjects, limits, letters, strict=True):
+        if letter != "a":
             is_first = not (s.count or s.rounds)
-            s.spelt = spelling if is_first or s.spelt == spelling else _SEVERAL
+            is_alike = is_first or s.spelt == int(spelling)
+            s.spelt = int(spelling) if is_alike else _SEVERAL
         s.start = s.start or now
         s.count += 1
         s.full = now if s.count == limit else s.full
-    if ids[0][0] == "p":
-        _take_share(subjects, ids)
-    for i, s in enumerate(subjects):
-        writes[i] = _write(s, now, rules, ids[i])
-    return Outcome([1, *(s.start for s in subjects)], writes)
+    if letters[0] == "p":
+        _take_share(subjects[0], subjects[-1].start if letters[-1] == "a" else 0)
+    return Outcome(
+        [1, *(s.start for s in subjects)],
+        {
+            i: _write(s, now, rules, letter)
+            for i, (s, letter) in enumerate(zip(subjects, letters, strict=True))
+        },
+    )
+
+
+JUDGE = Step("lockout_judge", _judge, after=("lockout_subject", "lockout_index"))
 
 
 def _refuses(subjects: list[Subject], limits: list[int], now: int) -> bool:
@@ -149,12 +141,11 @@ def _refuses(subjects: list[Subject], limits: list[int], now: int) -> bool:
 
 def _refuse(
     subjects: list[Subject],
-    index: str | None,
     now: int,
     rules: Rules,
     limits: list[int],
     ids: Sequence[str],
-) -> Outcome:
+) -> tuple[Reply, dict[int, Write], list[Line]]:
     """Answer ``[0, wait, deciding subject from 1, its round, "position:round:length ..."]``."""
     writes: dict[int, Write] = {}
     locks: list[Line] = []
@@ -170,53 +161,41 @@ def _refuse(
                 s.rounds += 1
                 left = rules.duration(s.rounds)
                 s.until, s.count, s.start, s.full = now + left, 0, 0, 0
-                writes[i] = _write(s, now, rules, ids[i])
+                writes[i] = _write(s, now, rules, ids[i][0])
                 locks.append(Line(s.until, ids[i], s.rounds, UNSEALED))
                 started.append(f"{i + 1}:{s.rounds}:{left}")
         if left > wait:
             wait, decided = left, i
-    if locks:
-        writes[len(ids)] = added(index, locks, now, rules.cap + rules.retention)
     rounds = subjects[decided].rounds
-    reply: Reply = [0, wait, decided + 1, rounds, " ".join(started)]
-    return Outcome(reply, writes)
+    return [0, wait, decided + 1, rounds, " ".join(started)], writes, locks
 
 
-def _take_share(subjects: list[Subject], ids: Sequence[str]) -> None:
-    pair, address = subjects[0], subjects[-1]
-    window = address.start if ids[-1][0] == "a" else 0
+def _take_share(pair: Subject, window: int) -> None:
     pair.share = pair.share + 1 if window <= pair.share_start else 1
     pair.share_start = window
 
 
-def _settle(
-    mode: str,
-    on_success: str,
-    values: Sequence[str | None],
-    now: int,
-    rules: Rules,
-    starts: list[int],
-    ids: Sequence[str],
-    spelling: int,
-) -> Outcome:
+def _settle(values: Sequence[str | None], now: int, args: Sequence[str]) -> Outcome:
     """``return`` takes this attempt back where its window is still counted, ``clear`` forgets."""
-    subjects = [live(parse(values[i]), now, rules, 0) for i in range(len(ids))]
+    mode, letters, spelling, on_success, *rest = args
+    rules, starts = Rules(*map(int, rest[:5])), [int(start) for start in rest[5:]]
+    subjects = [live(parse(value), now, rules, 0) for value in values]
     writes: dict[int, Write] = {}
-    has_pair, shared = ids[0][0] == "p", on_success == "clear_all"
-    pair, address = subjects[0], subjects[-1] if ids[-1][0] == "a" else Subject()
+    has_pair, shared = letters[0] == "p", on_success == "clear_all"
+    pair, address = subjects[0], subjects[-1] if letters[-1] == "a" else Subject()
     valid = address.count > 0 and address.start <= pair.share_start
     own = pair.share if has_pair and valid else 0
     # Whatever cleared the pair since then has taken its attempts off the address too.
     returned = pair.count > 0 and pair.start == starts[0]
-    alike = pair.spelt == spelling
-    for i, s in enumerate(subjects):
+    alike = pair.spelt == int(spelling)
+    for i, (s, letter) in enumerate(zip(subjects, letters, strict=True)):
         matches = s.count > 0 and s.start == starts[i]
-        if ids[i][0] == "a":
+        if letter == "a":
             if mode == "clear" and shared and has_pair and alike:
                 less = min(own, s.count)
             else:
                 less = int(matches and (returned or not (shared and has_pair)))
-        elif mode == "clear" and s.spelt == spelling:
+        elif mode == "clear" and s.spelt == int(spelling):
             if values[i] is not None:
                 writes[i] = Write(None)
             continue
@@ -225,10 +204,13 @@ def _settle(
         if less:
             s.count, s.full = s.count - less, 0
             s.start = s.start if s.count else 0
-            if ids[i][0] == "p":
+            if letter == "p":
                 _return_share(s, address, own, starts[-1])
-            writes[i] = _write(s, now, rules, ids[i])
+            writes[i] = _write(s, now, rules, letter)
     return Outcome([len(writes)], writes)
+
+
+SETTLE = Step("lockout_settle", _settle, after=("lockout_subject",))
 
 
 def _return_share(pair: Subject, address: Subject, own: int, start: int) -> None:
@@ -239,14 +221,14 @@ def _return_share(pair: Subject, address: Subject, own: int, start: int) -> None
         pair.share -= 1
 
 
-def _write(s: Subject, now: int, rules: Rules, subject: str) -> Write:
+def _write(s: Subject, now: int, rules: Rules, letter: str) -> Write:
     """Keep a subject as short as it can be said, for as long as any part of it matters.
 
     A count alone is one integer, which costs Redis no more than the key. ``share`` is left out
     while it says what count and start say, and ``spelt`` while it is 0; where it is not, the
     number of numbers is even.
     """
-    is_pair = subject[0] == "p"
+    is_pair = letter == "p"
     ends = s.start + rules.window if s.count else 0
     if s.rounds:
         ends = max(ends, s.until + rules.retention)

@@ -108,17 +108,26 @@ def judging(
     *,
     spelling: int = 0,
 ) -> Call:
-    """Reserve, check or count; after the subjects comes the index, for the lock that may start.
+    """Reserve, check or count; the last key is the index, for the lock that may start.
 
-    A device is known only while its owner has the password that signed in there: the last key.
+    A device is known only while its owner has the password that signed in there: the key before.
     """
     ids = [each.id for each in subjects]
-    keys = [*map(key_of, ids), shard_key(ids[0])]
+    keys = [*map(key_of, ids)]
     if owner is not None:
         keys.append(owner_key(owner))
+    keys.append(shard_key(ids[0]))
     password = "" if owner is None else owner.password
-    limits = [each.limit for each in subjects]
-    return Call(keys, _arguments(mode, password, limits, ids, spelling))
+    arguments: list[str | int] = [
+        mode,
+        _letters(ids),
+        spelling,
+        password,
+        *rules(),
+        " ".join(ids),
+    ]
+    arguments += [each.limit for each in subjects]
+    return Call(keys, arguments)
 
 
 def settling(
@@ -126,7 +135,14 @@ def settling(
 ) -> Call:
     """Clear or return what was counted in the windows that began at ``starts``."""
     on_success = conf.CROSSAUTH_LOCKOUT_ON_SUCCESS
-    arguments = _arguments(mode, on_success, starts, ids, spelling)
+    arguments: list[str | int] = [
+        mode,
+        _letters(ids),
+        spelling,
+        on_success,
+        *rules(),
+        *starts,
+    ]
     return Call([*map(key_of, ids)], arguments)
 
 
@@ -135,8 +151,8 @@ def sealing(
 ) -> Call:
     """Put beside the locks that an attempt has begun, for who has the key, whom they are about."""
     who = encrypt(json.dumps([name[:_NAMED], address], ensure_ascii=False))
-    keys = [shard_key(subjects[0].id)]
-    return Call(keys, _arguments("seal", who, [0] * len(ids), ids))
+    kept_for = rules().cap + rules().retention
+    return Call([shard_key(subjects[0].id)], [who, kept_for, " ".join(ids)])
 
 
 @functools.cache
@@ -144,10 +160,10 @@ def rules() -> Rules:
     """Return the configured lengths, in milliseconds; read once, and again when a test changes one."""
     return Rules(
         _milliseconds(conf.CROSSAUTH_LOCKOUT_WINDOW),
-        GRACE_MS,
         _milliseconds(conf.CROSSAUTH_LOCKOUT_BASE),
         _milliseconds(conf.CROSSAUTH_LOCKOUT_MAX),
         _milliseconds(conf.CROSSAUTH_LOCKOUT_RETENTION),
+        GRACE_MS,
     )
 
 
@@ -175,19 +191,8 @@ def index_key(shard: int) -> str:
     return f"lockout:index:{shard}"
 
 
-def _arguments(
-    mode: str,
-    who: str,
-    numbers: Sequence[int],
-    ids: Sequence[str],
-    spelling: int = 0,
-) -> list[str | int]:
-    lengths = rules()
-    arguments: list[str | int] = [mode, lengths.window, lengths.grace, lengths.base]
-    arguments += [lengths.cap, lengths.retention, who]
-    for number, each in zip(numbers, ids, strict=True):
-        arguments += [number, each]
-    return [*arguments, spelling]
+def _letters(ids: Sequence[str]) -> str:
+    return "".join([each[0] for each in ids])
 
 
 def _milliseconds(length: timedelta) -> int:

@@ -48,19 +48,21 @@ Twin: TypeAlias = Callable[[Sequence["str | None"], int, Sequence[str]], Outcome
 class Step:
     """One atomic read-modify-write: a Lua script for Redis and its twin for the other engines.
 
-    ``script`` names a file in ``stores/scripts/``, without ``.lua``. It sees ``KEYS``, ``ARGV``
-    and ``now``, the server's clock in milliseconds, reads with ``GET``, writes with ``SET key
-    value PX ttl`` or ``DEL`` and returns a flat array of integers and strings. ``twin`` decides
-    the same from the same values; one stateful test holds the two against each other.
+    ``script`` names a file in ``stores/scripts/``, without ``.lua``; it comes ``after`` others, with
+    what several have in common. It sees ``KEYS``, ``ARGV``
+    and ``now``, the server's clock in milliseconds, reads with ``GET`` or ``MGET``, writes with
+    ``SET key value PX ttl`` or ``DEL`` and returns a flat array of integers and strings. ``twin``
+    decides the same from the same values; one stateful test holds the two against each other.
     """
 
     script: str
     twin: Twin
+    after: tuple[str, ...] = ()
 
     @property
     def source(self) -> str:
         """The text of the script."""
-        return _read_script(self.script)
+        return _read_scripts(*self.after, self.script)
 
 
 class Store(ABC):
@@ -253,12 +255,8 @@ def _bytes(text: str) -> bytes:
 
 
 @functools.cache
-def _read_script(name: str) -> str:
+def _read_scripts(*names: str) -> str:
     from importlib import resources  # a dozen modules, which start-up does not need
 
-    return (
-        resources.files(__package__)
-        .joinpath("scripts")
-        .joinpath(f"{name}.lua")
-        .read_text("utf-8")
-    )
+    scripts = resources.files(__package__).joinpath("scripts")
+    return "".join(scripts.joinpath(f"{name}.lua").read_text("utf-8") for name in names)

@@ -15,12 +15,13 @@ from hypothesis.stateful import (
     rule,
 )
 
-from crossauth_django.lockout.policy import LOCKOUT, live, parse
+from crossauth_django.lockout.index import SEAL
+from crossauth_django.lockout.policy import JUDGE, SETTLE, live, parse
 from crossauth_django.lockout.policy import Rules as PolicyRules
 from tests.scripts import Lua
 
 if TYPE_CHECKING:
-    from crossauth_django.stores import Write
+    from crossauth_django.stores import Step, Write
 
 LIMITS = {"p": 3, "u": 5, "a": 6, "d": 3, "k": 4}
 INDEX, PASSWORD = "index", "password"
@@ -97,10 +98,10 @@ class Attempts(RuleBasedStateMachine):
     def begin(self, base: int, on_success: str) -> None:
         self.lengths = {
             "window": 60_000,
-            "grace": 3000,
             "base": base,
             "cap": 240_000,
             "retention": 600_000,
+            "grace": 3000,
         }
         # Whatever happens: nothing outlives a lock at the cap, what it adds to the next one, and
         # a window.
@@ -122,17 +123,15 @@ class Attempts(RuleBasedStateMachine):
         known: str = "",
     ) -> list[Any]:
         settles = mode in ("clear", "return")
-        keys = ids if settles else [*ids, INDEX] + [PASSWORD] * bool(known)
+        keys = ids if settles else [*ids] + [PASSWORD] * bool(known) + [INDEX]
         values = [self.value(key) for key in keys]
-        who = self.on_success if settles else known
-        pairs = [
-            text
-            for n, name in zip(numbers, ids, strict=True)
-            for text in (str(n), name)
-        ]
-        args = [mode, *map(str, self.lengths.values()), who, *pairs, str(spelling)]
-        outcome = LOCKOUT.twin(values, self.now, args)
-        assert outcome == self.lua.outcome(LOCKOUT, values, self.now, args)
+        args = [mode, "".join(name[0] for name in ids), str(spelling)]
+        args += [self.on_success if settles else known]
+        args += [*map(str, self.lengths.values())] + [" ".join(ids)] * (not settles)
+        args += [*map(str, numbers)]
+        step = SETTLE if settles else JUDGE
+        outcome = step.twin(values, self.now, args)
+        assert outcome == self.lua.outcome(step, values, self.now, args)
         for position, write in outcome.writes.items():
             self.store.pop(keys[position], None)
             if write.value is not None:
@@ -282,56 +281,63 @@ class Attempts(RuleBasedStateMachine):
             assert (kept.until > self.now) == model.is_locked(self.now)
 
 
+def both(
+    step: Step, values: list[str | None], now: int, args: list[str]
+) -> dict[int, Write]:
+    """What the script and its twin would write."""
+    outcome, lua = step.twin(values, now, args), Lua()
+    assert outcome == lua.outcome(step, values, now, args)
+    lua.close()
+    return outcome.writes
+
+
+def reserve(values: list[str | None], now: int, limit: int, subject: str) -> Any:
+    lengths = ["60000", "60000", "240000", "600000", "3000"]
+    args = ["reserve", subject[0], "0", "", *lengths, subject, str(limit)]
+    return both(JUDGE, values, now, args)
+
+
+def seal(index: str | None, now: int, subjects: str) -> dict[int, Write]:
+    return both(SEAL, [index], now, ["who", "840000", subjects])
+
+
 def test_a_new_lock_takes_the_place_of_its_old_line_and_of_those_that_ended():
     now = 1_790_000_000_000
     lines = ["0", f"{now + 5} pold 1 x", f"{now} pended 1 x", f"{now + 5} pother 1 x"]
     values = [f"3 {now - 9000} {now - 9000} 0 0", "\n".join(lines)]
-    writes = both("reserve", values, now, ["3", "pold"])
+    writes = reserve(values, now, 3, "pold")
     assert writes[1].value == f"0\n{now + 5} pother 1 x\n{now + 60000} pold 1 -"
     assert writes[1].ttl_ms == 60000
-
-
-def both(
-    mode: str, values: list[str | None], now: int, subjects: list[str], who: str = ""
-) -> dict[int, Write]:
-    """What the script and its twin would write."""
-    args = [mode, "60000", "3000", "60000", "240000", "600000", who, *subjects, "0"]
-    outcome, lua = LOCKOUT.twin(values, now, args), Lua()
-    assert outcome == lua.outcome(LOCKOUT, values, now, args)
-    lua.close()
-    return outcome.writes
 
 
 def test_of_60_locks_an_index_keeps_the_newest_48():
     now = 1_790_000_000_000
     lines = [f"{now + 1000 - n} p{n} 1 -" for n in range(59)]
     values = [f"3 {now - 9000} {now - 9000} 0 0", "\n".join(["0", *lines])]
-    kept = both("reserve", values, now, ["3", "p59"])[1].value
+    kept = reserve(values, now, 3, "p59")[1].value
     assert kept == "\n".join(["0", *lines[12:], f"{now + 60000} p59 1 -"])
 
 
 def test_whom_a_lock_is_about_is_added_to_its_line_alone():
     now = 1_790_000_000_000
     index = f"7\n{now} pended 1 -\n{now + 5} pother 1 -\n{now + 9} pmine 2 -"
-    writes = both("seal", [index], now, ["0", "pmine", "0", "ugone"], "who")
+    writes = seal(index, now, "pmine ugone")
     assert writes[0].value == f"7\n{now + 5} pother 1 -\n{now + 9} pmine 2 who"
-    assert both("seal", [None], now, ["0", "pmine"], "who") == {}
-    assert both("seal", [f"0\n{now} pmine 1 -"], now, ["0", "pmine"], "who") == {}
+    assert seal(None, now, "pmine") == {}
+    assert seal(f"0\n{now} pmine 1 -", now, "pmine") == {}
 
 
 def test_the_lifetime_of_an_index_is_that_of_its_last_lock_or_unlocking():
     now = 1_790_000_000_000
-    index = f"0\n{now + 9} p1 1 -"
-    assert both("seal", [index], now, ["0", "p1"], "who")[0].ttl_ms == 9
-    index = f"{now - 1}\n{now + 9} p1 1 -"
-    assert both("seal", [index], now, ["0", "p1"], "who")[0].ttl_ms == 839_999
+    assert seal(f"0\n{now + 9} p1 1 -", now, "p1")[0].ttl_ms == 9
+    assert seal(f"{now - 1}\n{now + 9} p1 1 -", now, "p1")[0].ttl_ms == 839_999
 
 
 def test_an_unlocking_by_a_clock_that_is_ahead_opens_nothing_meanwhile():
     now = 1_790_000_000_000
     counted = f"3 {now - 9000} {now - 9000} 0 0"
-    assert both("reserve", [counted, f"{now}"], now, ["3", "p1"])[0].value is not None
-    writes = both("reserve", [counted, f"{now + 1}"], now, ["3", "p1"])
+    assert reserve([counted, f"{now}"], now, 3, "p1")[0].value is not None
+    writes = reserve([counted, f"{now + 1}"], now, 3, "p1")
     assert writes[1].value == f"{now + 1}\n{now + 60000} p1 1 -"
 
 

@@ -214,7 +214,7 @@ conf = Conf()
 
 def _read(name: str, default: T) -> T:
     # Past ``settings.__getattr__``, where a name that is not set costs ten times as much: most
-    # of ours are not, and a request reads a dozen. It also is what configures the settings. A
-    # look at the proxy is a call, so there is only one.
-    holder = settings._wrapped  # noqa: SLF001
+    # of ours are not, and a request reads a dozen. It also is what configures the settings. What
+    # the proxy defines for its own attributes costs as much again.
+    holder = object.__getattribute__(settings, "_wrapped")
     return getattr(settings if holder is empty else holder, name, default)

@@ -71,10 +71,8 @@ def follow_model(sender: type[models.Model], **kwargs: Any) -> None:
     if not issubclass(sender, AbstractBaseUser):
         return
     for signal, receiver in (
-        (pre_save, check_flag_of_changed_user),
-        (post_save, note_flag_of_saved_user),
         (pre_save, look_at_user_before_change),
-        (post_save, end_sessions_of_changed_user),
+        (post_save, follow_saved_user),
         (pre_delete, end_sessions_of_deleted_user),
     ):
         uid = f"crossauth_django.{receiver.__name__}"
@@ -162,36 +160,6 @@ def say_who_signs_out(request: HttpRequest | None, **kwargs: Any) -> None:
         session.end_as("logout")
 
 
-def check_flag_of_changed_user(
-    sender: type[models.Model],
-    instance: models.Model,
-    *,
-    raw: bool,
-    using: str,
-    update_fields: Collection[str] | None,
-    **kwargs: Any,
-) -> None:
-    """Take a project's own "verified" flag away with the address that it was set for."""
-    if raw or update_fields == _SIGN_IN or not _is_user(instance, using):
-        return
-    fields = {users.verified_flag(type(instance)), instance.get_email_field_name()}
-    if update_fields is None or not fields.isdisjoint(update_fields):
-        users.check_flag(instance, using=using)
-
-
-def note_flag_of_saved_user(
-    sender: type[models.Model],
-    instance: models.Model,
-    *,
-    raw: bool,
-    using: str,
-    **kwargs: Any,
-) -> None:
-    """Keep for which address a project's own "verified" flag is set."""
-    if not raw and _is_user(instance, using):
-        users.note_flag(instance, using=using)
-
-
 def look_at_user_before_change(
     sender: type[models.Model],
     instance: models.Model,
@@ -201,13 +169,24 @@ def look_at_user_before_change(
     update_fields: Collection[str] | None,
     **kwargs: Any,
 ) -> None:
-    """See to what only the stored password and address tell.
+    """See to what only the stored user tells."""
+    if raw or update_fields == _SIGN_IN or not _is_user(instance, using):
+        return
+    # A project's own "verified" flag goes with the address that it was set for.
+    fields = {users.verified_flag(type(instance)), instance.get_email_field_name()}
+    if update_fields is None or not fields.isdisjoint(update_fields):
+        users.check_flag(instance, using=using)
+    look_at_credentials(instance, using, update_fields)
+
+
+def look_at_credentials(
+    instance: AbstractBaseUser, using: str, update_fields: Collection[str] | None
+) -> None:
+    """Tell another password or address from the one that is stored.
 
     A renewed hash is no other password. A session that has not moved in has no row that says
     what it began with, so there is one more query while there is a previous engine.
     """
-    if raw or update_fields == _SIGN_IN or not _is_user(instance, using):
-        return
     saved = credentials.saved_fingerprints(instance, update_fields)
     is_renewal = credentials.may_be_renewal(instance, update_fields)
     has_previous = conf.CROSSAUTH_SESSION_PREVIOUS_ENGINE is not None
@@ -224,7 +203,7 @@ def look_at_user_before_change(
         UserSession.objects.refuse_previous(instance.pk)
 
 
-def end_sessions_of_changed_user(
+def follow_saved_user(
     sender: type[models.Model],
     instance: models.Model,
     *,
@@ -234,10 +213,18 @@ def end_sessions_of_changed_user(
     update_fields: Collection[str] | None,
     **kwargs: Any,
 ) -> None:
-    """End the others after another password or address, and all of a user who is disabled."""
-    is_sign_in = update_fields == _SIGN_IN
-    if created or raw or is_sign_in or not _is_user(instance, using):
+    """Keep for which address a project's own "verified" flag is set, and end sessions."""
+    if raw or update_fields == _SIGN_IN or not _is_user(instance, using):
         return
+    users.note_flag(instance, using=using)
+    if not created:
+        end_sessions_of_changed_user(instance, using, update_fields)
+
+
+def end_sessions_of_changed_user(
+    instance: AbstractBaseUser, using: str, update_fields: Collection[str] | None
+) -> None:
+    """End the others after another password or address, and all of a user who is disabled."""
     if credentials.is_new_password(instance, update_fields):
         forget_devices_of(instance, using)
     is_flag_saved = update_fields is None or "is_active" in update_fields

@@ -89,4 +89,4 @@ def _login_fields() -> Iterator[str]:
 
 
 def _visible(text: str) -> str:
-    return _INVISIBLE.sub("", text)
+    return text if text.isascii() and text.isprintable() else _INVISIBLE.sub("", text)

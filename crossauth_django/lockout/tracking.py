@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 from django.http import HttpRequest
 
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 
 # What Django puts in the place of a login field that sounds like a secret ("api_user").
 _MASKED = "*" * 20
+
+_ATTRIBUTE = "_crossauth_sign_ins"
 
 
 @dataclass
@@ -104,17 +105,15 @@ def judged_alone(name: str | None) -> str | None:
     return None if was_refused and name == noted else name
 
 
-_sign_ins: WeakKeyDictionary[HttpRequest, SignIns] = WeakKeyDictionary()
-
-
 def sign_ins(request: HttpRequest) -> SignIns:
     """Return the request's attempts, to be added to."""
-    return _sign_ins.setdefault(request, SignIns())
+    found: SignIns = vars(request).setdefault(_ATTRIBUTE, SignIns())
+    return found
 
 
 def sign_ins_so_far(request: HttpRequest) -> SignIns | None:
     """Return the request's attempts; None when it made none, which is the usual case."""
-    return _sign_ins.get(request)
+    return vars(request).get(_ATTRIBUTE)
 
 
 _current: ContextVar[HttpRequest | None] = ContextVar(

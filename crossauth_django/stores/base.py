@@ -59,10 +59,14 @@ class Step:
     twin: Twin
     after: tuple[str, ...] = ()
 
-    @property
+    @functools.cached_property
     def source(self) -> str:
         """The text of the script."""
-        return _read_scripts(*self.after, self.script)
+        from importlib import resources  # a dozen modules, which start-up does not need
+
+        scripts = resources.files(__package__).joinpath("scripts")
+        paths = [scripts.joinpath(f"{name}.lua") for name in (*self.after, self.script)]
+        return "".join(path.read_text("utf-8") for path in paths)
 
 
 class Store(ABC):
@@ -252,11 +256,3 @@ def _digest(data: bytes, size: int) -> str:
 
 def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
-
-
-@functools.cache
-def _read_scripts(*names: str) -> str:
-    from importlib import resources  # a dozen modules, which start-up does not need
-
-    scripts = resources.files(__package__).joinpath("scripts")
-    return "".join(scripts.joinpath(f"{name}.lua").read_text("utf-8") for name in names)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from weakref import WeakKeyDictionary
 
 from crossauth_django.exceptions import StoreBusyError, StoreUnavailableError
 from crossauth_django.forks import at_fork
@@ -14,7 +13,7 @@ from crossauth_django.stores import Reply, Step, Store, get_store
 # How long one failure speaks for the next callers of this process.
 PAUSE_SECONDS = 1.0
 
-_silent_until: WeakKeyDictionary[Store, float] = WeakKeyDictionary()
+_silent_until: dict[Store, float] = {}
 _lock = threading.Lock()
 
 

@@ -130,6 +130,7 @@ class RedisStore(Store):
 
     def close(self) -> None:
         client = self.__dict__.pop("_client", None)
+        self.__dict__.pop("_keeps_connections", None)
         if client is not None:
             while self._at_hand:
                 client.connection_pool.release(self._at_hand.pop())
@@ -174,17 +175,19 @@ class RedisStore(Store):
             if not is_in_order:
                 connection.disconnect()
                 pool.release(connection)
-            elif self._may_keep_from(pool):
+            elif self._keeps_connections:
                 self._at_hand.append(connection)
             else:
                 pool.release(connection)
 
-    def _may_keep_from(self, pool: Any) -> bool:
-        """Say whether a connection may stay away from its pool.
+    @functools.cached_property
+    def _keeps_connections(self) -> bool:
+        """Whether a connection may stay away from its pool.
 
         One of Sentinel's is told there that the primary has moved, one of a pool that blocks is
         waited for there, and one with a credential provider is signed in anew.
         """
+        pool = self._client.connection_pool
         provider = pool.connection_kwargs.get("credential_provider")
         return type(pool) is self._plain_pool and provider is None
 

@@ -194,7 +194,7 @@ def test_a_redis_that_still_loads_is_not_a_missing_key(server, alias):
     client.execute_command("CONFIG", "SET", "rdbcompression", "no")
     client.execute_command("SAVE")
     server.kill()
-    server.spawn(*server.process.args, "--key-load-delay", "100000")
+    server.spawn(*server.process.args, "--key-load-delay", "200000")
     server.wait_until(lambda: services._answers(server.port))
     for operation in ("get", "get many", "pop", "step"):
         with pytest.raises(StoreUnavailableError, match=r"(?i)loading"):

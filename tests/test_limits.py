@@ -369,6 +369,42 @@ def test_a_misspelt_key_is_found_when_the_view_is_defined():
         rate_limit("a", FIVE, key="users")
 
 
+@pytest.mark.parametrize(
+    ("limit", "says"),
+    [
+        (None, "'contact' is no action"),
+        ((5, 60), r"RateLimit\(5, 60\)"),
+        (5, "written RateLimit"),
+        ("5/m", "'5/m' is neither"),
+    ],
+)
+def test_what_is_no_limit_is_found_when_the_view_is_defined(limit, says):
+    with pytest.raises(ImproperlyConfigured, match=says):
+        rate_limit("contact", limit)
+    with pytest.raises(ImproperlyConfigured, match=says):
+        limits.check("contact", request(), limit=limit)
+
+
+def test_a_callable_that_returns_no_limit_is_told():
+    with pytest.raises(ImproperlyConfigured, match="neither"):
+        limits.check("contact", request(), limit=lambda request: (5, 60))
+    with pytest.raises(ImproperlyConfigured, match="neither"):
+        asyncio.run(limits.acheck("contact", request(), limit=lambda request: (5, 60)))
+
+
+@pytest.mark.parametrize("methods", [["post"], "post", {"GET", "head"}])
+def test_a_method_in_small_letters_is_found_and_limits_not_nothing(methods):
+    with pytest.raises(ImproperlyConfigured, match="in capitals"):
+        rate_limit("contact", FIVE, methods=methods)
+
+    class Limited(RateLimitMixin, View):
+        rate_limit = FIVE
+        rate_limit_methods = methods
+
+    with pytest.raises(ImproperlyConfigured, match="in capitals"):
+        Limited.as_view()(request())
+
+
 def test_a_misspelt_key_is_found_when_own_code_checks():
     with pytest.raises(ImproperlyConfigured, match="user_or_ip"):
         limits.check("a", request(), limit=FIVE, key="users")

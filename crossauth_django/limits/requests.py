@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from typing import Any, TypeAlias
 
 from asgiref.sync import iscoroutinefunction
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
+from django.views import View
 
 from crossauth_django.addresses import client_address, network_of
 from crossauth_django.exceptions import RateLimitedError
@@ -59,7 +60,7 @@ def use(
 ) -> Usage | None:
     """Count the request and return what its budget says."""
     limit, key = _chosen(action, limit, key)
-    budget = _at_once(limit(request)) if callable(limit) else limit
+    budget = _budget(_at_once(limit(request)) if callable(limit) else limit)
     if callable(key):
         subject = _named(_at_once(key(request)))
     else:
@@ -74,7 +75,7 @@ async def ause(
 ) -> Usage | None:
     """Do what ``use`` does, without blocking the event loop; what it calls may be async."""
     limit, key = _chosen(action, limit, key)
-    budget = await _awaited(limit(request)) if callable(limit) else limit
+    budget = _budget(await _awaited(limit(request)) if callable(limit) else limit)
     if callable(key):
         subject = _named(await _awaited(key(request)))
     else:
@@ -85,10 +86,28 @@ async def ause(
     return await atake(action, subject, budget)
 
 
+def require_limit(action: str, limit: Limit) -> None:
+    """Raise ``ImproperlyConfigured`` where the first request would find that nothing limits it."""
+    if limit is None and action not in OWN:
+        raise ImproperlyConfigured(
+            f"{action!r} is no action of crossauth_django: give it a limit."
+        )
+    if limit is not None and not callable(limit):
+        _budget(limit)
+
+
 def require_kind(key: Key | None) -> None:
     """Raise ``ImproperlyConfigured`` for a misspelt key: it would count by something else."""
     if isinstance(key, str) and key not in KINDS:
         raise ImproperlyConfigured(f"A rate limit's key is a callable or in {KINDS}.")
+
+
+def require_capitals(methods: Container[str] | None) -> None:
+    """Raise ``ImproperlyConfigured`` for ``["post"]``, which no request's method is: all would pass."""
+    if methods is not None and any(name in methods for name in View.http_method_names):
+        raise ImproperlyConfigured(
+            "A rate limit's methods are written in capitals, like ['POST']."
+        )
 
 
 def require_sync(limit: Limit, key: Key | None) -> None:
@@ -99,15 +118,21 @@ def require_sync(limit: Limit, key: Key | None) -> None:
 
 def _chosen(action: str, limit: Limit, key: Key | None) -> tuple[Limit, Key]:
     kind: Key = "ip"
+    require_limit(action, limit)
     if limit is None:
-        if action not in OWN:
-            raise ImproperlyConfigured(
-                f"{action!r} is no action of crossauth_django: give it a limit."
-            )
         limit, kind = limit_of(action), OWN[action][1]
     kind = kind if key is None else key
     require_kind(kind)
     return limit, kind
+
+
+def _budget(limit: Any) -> RateLimit | None:
+    if limit is None or isinstance(limit, RateLimit):
+        return limit
+    raise ImproperlyConfigured(
+        f"A rate limit is written RateLimit(5, 60), or a callable returns one or None: {limit!r} "
+        "is neither."
+    )
 
 
 def _at_once(answer: Any) -> Any:

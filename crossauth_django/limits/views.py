@@ -16,7 +16,9 @@ from crossauth_django.limits.requests import (
     Key,
     Limit,
     ause,
+    require_capitals,
     require_kind,
+    require_limit,
     require_sync,
     use,
 )
@@ -45,7 +47,9 @@ def rate_limit(
     is where GET is, because a view does the same for both. An async view may have async callables.
     Views that share an action and a limit share its budget.
     """
+    require_limit(action, limit)
     require_kind(key)
+    require_capitals(methods)
 
     def decorate(view: V) -> V:
         if isinstance(view, type):
@@ -71,6 +75,7 @@ class RateLimitMixin(View):
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         limit, key = self._unbound("rate_limit"), self._unbound("rate_limit_key")
         require_kind(key)
+        require_capitals(self.rate_limit_methods)
         view: Any = super().dispatch
         if self.view_is_async:
             view = _as_coroutine(view)

@@ -11,11 +11,20 @@ from typing import Any, Literal, Union
 from django.conf import settings
 
 from crossauth_django.conf import LONGEST, Conf
+from crossauth_django.lockout.policy import GRACE_MS
 
 # Durations of which none is a meaning: the feature is off.
 _MAY_BE_ZERO = ("CROSSAUTH_DEVICE_COOKIE_AGE", "CROSSAUTH_SESSION_TOUCH_INTERVAL")
 # Of these, 0 would let nobody in.
 _AT_LEAST_ONE = ("CROSSAUTH_MAX_SESSIONS_PER_USER", "CROSSAUTH_SUDO_ATTEMPTS")
+# Shorter ones turn the lockout off without a word: an answer's ``Retry-After`` is in whole seconds,
+# and a lock begins when its budget has been full for GRACE_MS, all within one window.
+_SECOND = timedelta(seconds=1)
+_AT_LEAST = {
+    "CROSSAUTH_LOCKOUT_WINDOW": timedelta(milliseconds=GRACE_MS) + _SECOND,
+    "CROSSAUTH_LOCKOUT_BASE": _SECOND,
+    "CROSSAUTH_LOCKOUT_MAX": _SECOND,
+}
 _WORDS = {
     bool: "True or False",
     int: "a whole number",
@@ -40,7 +49,7 @@ def fault(name: str) -> str | None:
         )
         return f"cannot be of type {type(value).__name__}{items}"
     if isinstance(value, timedelta):
-        return _odd(value, may_be_zero=name in _MAY_BE_ZERO)
+        return _odd(value, name)
     if type(value) is int and value < 0:
         return "must not be negative"
     if type(value) is int and not value and name in _AT_LEAST_ONE:
@@ -57,10 +66,12 @@ def described(name: str) -> str:
     return _described(_hint(name))
 
 
-def _odd(length: timedelta, *, may_be_zero: bool) -> str | None:
+def _odd(length: timedelta, name: str) -> str | None:
     if length > LONGEST:
         return "must be at most ten years"
-    if length > timedelta() or (may_be_zero and not length):
+    if name in _AT_LEAST and length < _AT_LEAST[name]:
+        return f"must be at least {_AT_LEAST[name].seconds} s"
+    if length > timedelta() or (name in _MAY_BE_ZERO and not length):
         return None
     return "must be longer than 0"
 

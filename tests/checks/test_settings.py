@@ -90,6 +90,24 @@ def test_a_value_of_the_wrong_type_is_one_error(settings, name, value):
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "seconds"),
+    [
+        ("CROSSAUTH_LOCKOUT_WINDOW", 4),
+        ("CROSSAUTH_LOCKOUT_BASE", 1),
+        ("CROSSAUTH_LOCKOUT_MAX", 1),
+    ],
+)
+def test_a_length_with_which_no_lock_would_ever_hold_is_an_error(
+    settings, name, seconds
+):
+    setattr(settings, name, timedelta(seconds=seconds))
+    assert found() == []
+    setattr(settings, name, timedelta(seconds=seconds, microseconds=-1))
+    ((_, message, _),) = found()
+    assert message == f"{name} must be at least {seconds} s."
+
+
 def test_a_list_in_the_place_of_a_dict_is_not_blamed_on_its_items(settings):
     settings.CROSSAUTH_PROVIDERS = ["google"]
     assert found()[0][1] == "CROSSAUTH_PROVIDERS cannot be of type list."

@@ -12,7 +12,7 @@ import pytest
 from cryptography.fernet import Fernet
 from django.core.management import CommandError, call_command
 
-from crossauth_django import lockout
+from crossauth_django import lockout, securitylog
 from crossauth_django.exceptions import LockedOutError
 from crossauth_django.lockout import Attempt
 from tests.lockout.test_attempts import lock
@@ -39,6 +39,25 @@ def test_locks_are_listed_with_rule_time_and_who(guess, clock, with_key):
     assert found["round"] == 1
     assert (found["username"], found["address"]) == ("alice", "192.0.2.1")
     assert found["until"].startswith("2026-09-21T14:14:")
+
+
+@pytest.mark.parametrize("zone", [True, False])
+def test_programs_read_these_fields(guess, clock, with_key, settings, zone):
+    settings.USE_TZ, settings.TIME_ZONE = zone, "Asia/Tokyo"
+    lock(guess, clock, device="browser")
+    (found,) = listed()
+    assert found == {
+        "rule": "device",
+        "username": "alice",
+        "address": None,
+        "username_digest": securitylog.name_digest("alice"),
+        "address_digest": "",
+        "round": 1,
+        "remaining_seconds": 60,
+        "until": "2026-09-21T14:14:23+00:00",
+    }
+    settings.CROSSAUTH_ENCRYPTION_KEYS = []
+    assert listed() == [{**found, "username": None}]
 
 
 def test_each_rule_says_only_whom_it_is_about(guess, clock, with_key):

@@ -20,7 +20,11 @@ _JSON = ("application/json", _PROBLEM)
 
 
 class Answer(HttpResponse):
-    """A response with work that follows it, when the visitor has it and sees no more of it."""
+    """A response with work that follows it, when the visitor has it.
+
+    A WSGI server keeps the connection, which it would close or answer the next request on, until
+    the work is done; an ASGI server does not.
+    """
 
     after: Callable[[], None] | None = None
 

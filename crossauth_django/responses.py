@@ -99,11 +99,17 @@ def wants_json(request: HttpRequest, replaced: HttpResponseBase | None = None) -
 
 
 def _preferred(request: HttpRequest) -> str | None:
+    # Django compares parameters, too: who asks for "application/json; version=2" wants none of ours.
+    without = HttpRequest()
     try:
-        return request.get_preferred_type([_HTML, *_JSON])
+        without.META["HTTP_ACCEPT"] = ",".join(
+            f"{each.main_type}/{each.sub_type};q={each.quality}"
+            for each in request.accepted_types
+        )
     except (LookupError, ValueError):
         # A parameter in an encoding that there is not (RFC 2231).
         return None
+    return without.get_preferred_type([_HTML, *_JSON])
 
 
 def _takes_anything(request: HttpRequest) -> bool:

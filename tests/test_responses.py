@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from django.utils import translation
 
-from crossauth_django.responses import please_wait
+from crossauth_django.responses import please_wait, wants_json
 
 POLISH = {
     "": "Content-Type: text/plain; charset=UTF-8\n"
@@ -63,3 +63,19 @@ def test_a_wait_is_told_with_the_plurals_of_the_language(polish, rf, page, wait,
     told = answer.content.decode().partition('role="alert">')[2].split("<")[0].strip()
     assert told == says
     assert '<html lang="pl"' in answer.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("accept", "is_json"),
+    [
+        ("application/json; charset=utf-8", True),
+        ("application/json;version=1.0", True),
+        ("application/problem+json; q=0.9; a=b, text/html; q=0.1", True),
+        ("text/html; level=1, application/json; q=0.5", False),
+        ("application/json; version=1; q=0, text/html", False),
+        ("text/html;q=0.1, */*", True),
+        ("*", False),
+    ],
+)
+def test_parameters_of_an_accepted_type_do_not_matter(rf, accept, is_json):
+    assert wants_json(rf.get("/", headers={"Accept": accept})) is is_json

@@ -27,6 +27,7 @@ E042 lockout       CROSSAUTH_RATE_LIMITS has an unknown action or no limit
 E043 lockout       the cache cannot make a step
 E044 lockout       the unlock page is in no URLconf
 E045 lockout       ATOMIC_REQUESTS rolls counts back that a DatabaseCache on SQLite keeps
+E046 lockout       unlock mails are on, and the user model has no e-mail field
 W040 lockout       no trusted hop, behind a proxy
 W041 lockout       no socket timeout
 W042 lockout       the unlock link is built from the request's Host

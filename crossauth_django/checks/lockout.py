@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import NoReverseMatch, reverse
@@ -183,7 +184,27 @@ def check_unlock_email(**kwargs: Any) -> list[checks.CheckMessage]:
                 id="crossauth_django.E044",
             )
         )
-    return found
+    return [*found, *_mails_nobody()]
+
+
+def _mails_nobody() -> list[checks.CheckMessage]:
+    """E046: a mail needs an address, and a lock would fail to find whose it is."""
+    try:
+        model = get_user_model()
+    except ImproperlyConfigured:
+        return []  # Django's own check has said it.
+    name = model.get_email_field_name()
+    if name in {field.name for field in model._meta.get_fields()}:
+        return []
+    return [
+        checks.Error(
+            f"CROSSAUTH_LOCKOUT_UNLOCK_EMAIL is on, and {settings.AUTH_USER_MODEL} has no field "
+            f"{name!r} for an e-mail address: no owner would get a mail.",
+            hint=f"Set EMAIL_FIELD of {settings.AUTH_USER_MODEL} to the field that has the "
+            "address, or CROSSAUTH_LOCKOUT_UNLOCK_EMAIL = False.",
+            id="crossauth_django.E046",
+        )
+    ]
 
 
 CHECKS: tuple[Callable[..., list[checks.CheckMessage]], ...] = (

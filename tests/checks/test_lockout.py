@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import pytest
 from django.contrib.auth import authenticate
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.core import checks
 from django.core.cache import caches
-from django.db import connections, transaction
+from django.db import connections, models, transaction
 from django.http import HttpResponse
+from django.test.utils import isolate_apps
 from django.urls import path
 
 from crossauth_django.backends import LockoutBackend
@@ -169,4 +171,28 @@ def test_the_unlock_mail_has_a_base_and_a_page(settings):
     assert ids() == ["W042", "E044"]
     settings.ROOT_URLCONF = "tests.urls"
     settings.CROSSAUTH_BASE_URL = "https://example.org"
+    assert ids() == []
+
+
+@pytest.mark.parametrize(("field", "expected"), [("mailbox", []), ("email", ["E046"])])
+@isolate_apps("crossauth_django")
+def test_the_unlock_mail_has_an_address(settings, monkeypatch, field, expected):
+    class Visitor(AbstractBaseUser):
+        mailbox = models.EmailField()
+        EMAIL_FIELD = field
+
+        class Meta:
+            app_label = "crossauth_django"
+
+    monkeypatch.setattr(f"{lockout.__name__}.get_user_model", lambda: Visitor)
+    assert ids() == []
+    settings.CROSSAUTH_LOCKOUT_UNLOCK_EMAIL = True
+    settings.CROSSAUTH_BASE_URL = "https://example.org"
+    assert ids() == expected
+
+
+def test_of_an_unknown_user_model_djangos_own_check_speaks(settings):
+    settings.CROSSAUTH_LOCKOUT_UNLOCK_EMAIL = True
+    settings.CROSSAUTH_BASE_URL = "https://example.org"
+    settings.AUTH_USER_MODEL = "nowhere.User"
     assert ids() == []

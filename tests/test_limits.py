@@ -446,6 +446,29 @@ def test_an_unknown_action_needs_a_limit():
         limits.check("contact", request())
 
 
+@pytest.mark.parametrize(
+    ("action", "an_hour", "by"),
+    [
+        ("register", 5, "ip"),
+        ("email_verify_request", 5, "ip"),
+        ("password_reset_request", 5, "ip"),
+        ("email_change_request", 3, "ip"),
+        ("change_password", 5, "user"),
+        ("logout_all", 10, "user"),
+        ("oauth_authorize", 30, "ip"),
+    ],
+)
+def test_an_own_action_has_its_limit(clock, action, an_hour, by):
+    limited, somebody = rate_limit(action)(view), User(pk=1)
+    expected = [200] * an_hour + [429]
+    assert statuses(limited, an_hour + 1, user=somebody) == expected
+    elsewhere = statuses(limited, 1, user=somebody, address="192.0.2.2")
+    assert elsewhere == [429 if by == "user" else 200]
+    assert statuses(limited, 1, user=User(pk=2)) == [200 if by == "user" else 429]
+    clock.shift(3600 / an_hour)
+    assert statuses(limited, 2, user=somebody) == [200, 429]
+
+
 def test_settings_override_the_table(settings):
     assert limits.limit_of("register") == RateLimit(5, 3600)
     settings.CROSSAUTH_RATE_LIMITS = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import time
@@ -246,6 +247,19 @@ def test_people_get_a_page_with_the_time_that_remains(alice, client, clock, wron
     clock.shift(60)
     page = locked(client, clock, wrong)
     assert b"in 2 minutes" in page.content
+
+
+def test_the_log_of_a_lock_has_no_password_and_no_name(
+    alice, client, clock, wrong, caplog
+):
+    with caplog.at_level(logging.DEBUG, "crossauth_django"):
+        locked(client, clock, wrong)
+    ours = [each for each in caplog.records if each.name.startswith("crossauth_django")]
+    assert [each.event for each in ours] == ["lockout_triggered", "lockout_refused"]
+    everything = str([vars(each) for each in ours])
+    assert wrong not in everything
+    assert "alice" not in everything
+    assert ADDRESS not in everything
 
 
 @pytest.mark.parametrize("accept", ["application/json", "application/problem+json"])

@@ -9,7 +9,8 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.template.loader import render_to_string
+from django.template import TemplateDoesNotExist
+from django.template.loader import get_template
 from django.utils.cache import add_never_cache_headers, patch_vary_headers
 
 logger = logging.getLogger("crossauth_django")
@@ -62,17 +63,18 @@ def please_wait(
 
     The template gets ``code``, ``title``, ``retry_after`` and the same in ``minutes``.
 
-    A problem document (RFC 9457) by ``Accept``, for a JSON body, and in the place of a JSON
-    response. Nothing in it depends on who asked, and nothing of it is cached.
+    A problem document (RFC 9457) by ``Accept``, for a JSON body, in the place of a JSON response,
+    and on a site that has no such page, as one without ``TEMPLATES``. Nothing in it depends on who asked, and nothing of it is cached.
     """
     context = {"code": code, "title": title, "retry_after": retry_after}
-    if wants_json(request, replaced):
+    page = None if wants_json(request, replaced) else _page(template)
+    if page is None:
         body = {"type": "about:blank", "status": status, **context}
         content, content_type = json.dumps(body), _PROBLEM
     else:
         minutes = -(-retry_after // 60)
-        page = render_to_string(template, {**context, "minutes": minutes}, request)
-        content, content_type = page, _HTML
+        content = page.render({**context, "minutes": minutes}, request)
+        content_type = _HTML
     response = Answer(
         content,
         content_type=f"{content_type}; charset=utf-8",
@@ -83,6 +85,13 @@ def please_wait(
     add_never_cache_headers(response)
     patch_vary_headers(response, ["Accept"])
     return response
+
+
+def _page(template: str) -> Any | None:
+    try:
+        return get_template(template)
+    except TemplateDoesNotExist:
+        return None
 
 
 def wants_json(request: HttpRequest, replaced: HttpResponseBase | None = None) -> bool:

@@ -4,10 +4,12 @@ import struct
 from pathlib import Path
 
 import pytest
+from django.template import TemplateDoesNotExist
 from django.utils import translation
 
 from crossauth_django.responses import please_wait, wants_json
 
+PAGE = "crossauth_django/rate_limited.html"
 POLISH = {
     "": "Content-Type: text/plain; charset=UTF-8\n"
     "Plural-Forms: nplurals=3; plural=n==1 ? 0 : n%10>=2 && n%10<=4 && "
@@ -79,3 +81,25 @@ def test_a_wait_is_told_with_the_plurals_of_the_language(polish, rf, page, wait,
 )
 def test_parameters_of_an_accepted_type_do_not_matter(rf, accept, is_json):
     assert wants_json(rf.get("/", headers={"Accept": accept})) is is_json
+
+
+@pytest.mark.parametrize(
+    "templates",
+    [[], [{"BACKEND": "django.template.backends.django.DjangoTemplates"}]],
+)
+def test_a_site_without_pages_answers_in_json(settings, rf, templates):
+    settings.TEMPLATES = templates
+    request = rf.get("/", headers={"Accept": "text/html"})
+    answer = please_wait(
+        request, PAGE, status=429, code="rate_limited", title="x", retry_after=7
+    )
+    assert (answer.status_code, answer["Retry-After"]) == (429, "7")
+    assert answer["Content-Type"] == "application/problem+json; charset=utf-8"
+
+
+def test_a_page_that_a_project_broke_is_no_page_that_is_missing(settings, rf, tmp_path):
+    (tmp_path / "crossauth_django").mkdir()
+    (tmp_path / PAGE).write_text("{% extends 'missing.html' %}")
+    settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [tmp_path]}]
+    with pytest.raises(TemplateDoesNotExist, match="missing"):
+        please_wait(rf.get("/"), PAGE, status=429, code="x", title="x", retry_after=7)

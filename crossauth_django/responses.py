@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.template import TemplateDoesNotExist
 from django.template.loader import get_template
+from django.template.response import TemplateResponse
 from django.utils.cache import add_never_cache_headers, patch_vary_headers
 
 logger = logging.getLogger("crossauth_django")
@@ -29,15 +30,6 @@ class Answer(HttpResponse):
 
     after: Callable[[], None] | None = None
 
-    def __init__(self, *args: Any, template: str = "", **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        # Middleware that is handed it in the place of a TemplateResponse finds what that has.
-        self.template_name = template
-        self.context_data: dict[str, Any] = {}
-
-    def render(self) -> Answer:
-        return self
-
     def close(self) -> None:
         after, self.after = self.after, None
         try:
@@ -47,6 +39,22 @@ class Answer(HttpResponse):
             logger.exception("What follows an answer failed")
         finally:
             super().close()
+
+
+class TemplateAnswer(Answer):
+    """One in the place of a ``TemplateResponse``: middleware that is handed it finds what that has.
+
+    No other has a ``render``: a decorator like ``csrf_protect`` would take it for one that is still
+    to be rendered, and ask to be called back then.
+    """
+
+    def __init__(self, *args: Any, template: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.template_name = template
+        self.context_data: dict[str, Any] = {}
+
+    def render(self) -> TemplateAnswer:
+        return self
 
 
 def please_wait(
@@ -64,7 +72,8 @@ def please_wait(
     The template gets ``code``, ``title``, ``retry_after`` and the same in ``minutes``.
 
     A problem document (RFC 9457) by ``Accept``, for a JSON body, in the place of a JSON response,
-    and on a site that has no such page, as one without ``TEMPLATES``. Nothing in it depends on who asked, and nothing of it is cached.
+    and on a site that has no such page, as one without ``TEMPLATES``. Nothing in it depends on who
+    asked, and nothing of it is cached.
     """
     context = {"code": code, "title": title, "retry_after": retry_after}
     page = None if wants_json(request, replaced) else _page(template)
@@ -75,12 +84,11 @@ def please_wait(
         minutes = -(-retry_after // 60)
         content = page.render({**context, "minutes": minutes}, request)
         content_type = _HTML
-    response = Answer(
-        content,
-        content_type=f"{content_type}; charset=utf-8",
-        status=status,
-        template=template,
-    )
+    about: Any = {"content_type": f"{content_type}; charset=utf-8", "status": status}
+    if isinstance(replaced, TemplateResponse) and not replaced.is_rendered:
+        response: Answer = TemplateAnswer(content, template=template, **about)
+    else:
+        response = Answer(content, **about)
     response["Retry-After"] = str(retry_after)
     add_never_cache_headers(response)
     patch_vary_headers(response, ["Accept"])

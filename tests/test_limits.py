@@ -12,6 +12,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse
 from django.test import AsyncRequestFactory, RequestFactory
 from django.views import View
+from django.views.decorators.cache import cache_page
+from django.views.decorators.csrf import csrf_protect, ensure_csrf_cookie
+from django.views.decorators.gzip import gzip_page
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -245,6 +248,19 @@ def test_of_two_limits_the_tighter_one_is_told(clock, outer):
     assert [each["X-RateLimit-Remaining"] for each in answers] == ["1", "0", "0"]
     assert [each["X-RateLimit-Limit"] for each in answers] == ["2"] * 3
     assert answers[2].status_code == 429
+
+
+@pytest.mark.parametrize(
+    "decorate",
+    [csrf_protect, ensure_csrf_cookie, gzip_page, cache_page(60)],
+    ids=["csrf_protect", "ensure_csrf_cookie", "gzip_page", "cache_page"],
+)
+def test_a_refusal_passes_through_djangos_decorators(clock, decorate):
+    limited = decorate(rate_limit("within", RateLimit(1, 60))(view))
+    # Of two paths, or the cache would have the second answer.
+    assert limited(RequestFactory().get("/first")).status_code == 200
+    answer = limited(RequestFactory().get("/second"))
+    assert (answer.status_code, answer["Retry-After"]) == (429, "60")
 
 
 def test_an_async_function_is_limited(clock):

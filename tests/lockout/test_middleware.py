@@ -262,6 +262,29 @@ def test_the_log_of_a_lock_has_no_password_and_no_name(
     assert ADDRESS not in everything
 
 
+class AddsToContexts:
+    """Middleware as sites have it: its process_template_response() is called after ours."""
+
+    def __init__(self, get_response: Any) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: Any) -> Any:
+        return self.get_response(request)
+
+    def process_template_response(self, request: Any, response: Any) -> Any:
+        response.context_data["seen"] = response.template_name
+        return response
+
+
+def test_middleware_that_expects_a_template_finds_one(
+    alice, client, clock, wrong, settings
+):
+    settings.MIDDLEWARE = [f"{__name__}.AddsToContexts", *settings.MIDDLEWARE]
+    answers = [by_admin(client, wrong) for _ in range(6)]
+    assert [each.status_code for each in answers] == [200] * 5 + [429]
+    assert answers[5].context_data == {"seen": "crossauth_django/locked_out.html"}
+
+
 @pytest.mark.parametrize("accept", ["application/json", "application/problem+json"])
 def test_programs_get_a_problem_document(alice, client, clock, wrong, accept):
     answer = locked(client, clock, wrong, HTTP_ACCEPT=accept)

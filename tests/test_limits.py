@@ -505,6 +505,26 @@ def test_a_limit_per_target_is_silent(clock):
     assert [usage.is_allowed for usage in sent] == [True] * 5 + [False]
 
 
+@pytest.mark.parametrize(
+    ("typed", "key"),
+    [
+        ("ip:192.0.2.1", "ip"),
+        ("user:1", "user"),
+        ("key:one", lambda request: "one"),
+        ("1", lambda request: "1"),
+    ],
+)
+def test_what_somebody_types_as_a_target_is_nobodys_address_or_number(
+    clock, typed, key
+):
+    for _ in range(6):
+        usage = take("register", typed, FIVE)
+    assert not usage.is_allowed
+    asyncio.run(limits.atake("register", typed, FIVE))
+    known = request(user=User(pk=1))
+    assert limits.check("register", known, limit=FIVE, key=key).remaining == 4
+
+
 def test_with_the_store_down_nothing_is_limited_and_the_log_says_so(settings, caplog):
     server = start("redis")
     own = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": server.url}

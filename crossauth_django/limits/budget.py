@@ -52,15 +52,18 @@ class Usage:
     reset_after: int
 
 
-def take(action: str, subject: str, limit: RateLimit) -> Usage | None:
+def take(
+    action: str, subject: str, limit: RateLimit, *, kind: str = "target"
+) -> Usage | None:
     """Take one from the budget of ``subject`` for ``action``, in one step.
 
     None where nothing limits: 0 times, or a cache that is down, which is logged (fail open). The
-    subject is any text, kept as a keyed digest.
+    subject is any text, kept as a keyed digest. Subjects of another kind have other budgets: who
+    types an address as a target must not use up its owner's.
     """
     if not limit.times:
         return None
-    keys, arguments = _call(action, subject, limit)
+    keys, arguments = _call(action, f"{kind}:{subject}", limit)
     try:
         return _usage(breaker.step(_TAKE, keys, arguments, ""), limit)
     except StoreUnavailableError as error:
@@ -68,11 +71,13 @@ def take(action: str, subject: str, limit: RateLimit) -> Usage | None:
         return None
 
 
-async def atake(action: str, subject: str, limit: RateLimit) -> Usage | None:
+async def atake(
+    action: str, subject: str, limit: RateLimit, *, kind: str = "target"
+) -> Usage | None:
     """Do what ``take`` does, without blocking the event loop."""
     if not limit.times:
         return None
-    keys, arguments = _call(action, subject, limit)
+    keys, arguments = _call(action, f"{kind}:{subject}", limit)
     try:
         return _usage(await breaker.astep(_TAKE, keys, arguments, ""), limit)
     except StoreUnavailableError as error:

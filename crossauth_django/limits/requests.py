@@ -62,12 +62,12 @@ def use(
     limit, key = _chosen(action, limit, key)
     budget = _budget(_at_once(limit(request)) if callable(limit) else limit)
     if callable(key):
-        subject = _named(_at_once(key(request)))
+        kind, subject = _named(_at_once(key(request)))
     else:
-        subject = _subject(key, request, getattr(request, "user", None))
+        kind, subject = _subject(key, request, getattr(request, "user", None))
     if budget is None or not subject:
         return None
-    return take(action, subject, budget)
+    return take(action, subject, budget, kind=kind)
 
 
 async def ause(
@@ -77,13 +77,15 @@ async def ause(
     limit, key = _chosen(action, limit, key)
     budget = _budget(await _awaited(limit(request)) if callable(limit) else limit)
     if callable(key):
-        subject = _named(await _awaited(key(request)))
+        kind, subject = _named(await _awaited(key(request)))
     else:
         has_user = key != "ip" and hasattr(request, "auser")
-        subject = _subject(key, request, await request.auser() if has_user else None)
+        kind, subject = _subject(
+            key, request, await request.auser() if has_user else None
+        )
     if budget is None or not subject:
         return None
-    return await atake(action, subject, budget)
+    return await atake(action, subject, budget, kind=kind)
 
 
 def require_limit(action: str, limit: Limit) -> None:
@@ -147,16 +149,15 @@ async def _awaited(answer: Any) -> Any:
     return await answer if inspect.isawaitable(answer) else answer
 
 
-def _named(text: Any) -> str:
+def _named(text: Any) -> tuple[str, str]:
     # Not by its truth: 0 is somebody's number.
-    return "" if text is None or text == "" else f"key:{text}"
+    return "key", "" if text is None else str(text)
 
 
-def _subject(kind: str, request: HttpRequest, user: Any) -> str:
-    if kind != "ip" and user is not None and user.is_authenticated:
-        return f"user:{user.pk}"
-    if kind == "user":
-        return ""
+def _subject(key: str, request: HttpRequest, user: Any) -> tuple[str, str]:
+    if key != "ip" and user is not None and user.is_authenticated:
+        return "user", str(user.pk)
+    if key == "user":
+        return key, ""
     # Without an address all visitors would share one budget.
-    network = network_of(client_address(request))
-    return f"ip:{network}" if network else ""
+    return "ip", network_of(client_address(request))

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.mail import EmailMultiAlternatives
 from django.template import TemplateDoesNotExist
-from django.template.loader import render_to_string
+from django.template.loader import get_template, render_to_string
 
 
 def send(kind: str, to: str, context: Mapping[str, Any]) -> None:
@@ -23,10 +23,14 @@ def send(kind: str, to: str, context: Mapping[str, Any]) -> None:
     message = EmailMultiAlternatives(
         subject, render_to_string(f"{name}.txt", values), to=[to]
     )
-    try:
-        html = render_to_string(f"{name}.html", values)
-    except TemplateDoesNotExist:
-        pass  # Plain text alone is the default.
-    else:
-        message.attach_alternative(html, "text/html")
+    if html := _html_form(name):
+        # One that it includes may be missing too, and that is a mistake to hear of.
+        message.attach_alternative(html.render(values), "text/html")
     message.send()
+
+
+def _html_form(name: str) -> Any | None:
+    try:
+        return get_template(f"{name}.html")
+    except TemplateDoesNotExist:
+        return None  # Plain text alone is the default.

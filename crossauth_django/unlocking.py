@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.urls import reverse
+from django.utils import translation
 
 from crossauth_django import emails, limits, lockout, tokens
 from crossauth_django.conf import conf
@@ -39,8 +41,11 @@ def mail_link(login: str, subjects: tuple[str, ...], base_url: str) -> None:
             subjects=list(subjects),
             name=login,
         )
-        url = base_url + reverse("crossauth:unlock", args=[token])
-        emails.send("unlock", address, {"url": url, "user": user, "site": base_url})
+        # Who guesses chooses the language of the answer, and not of somebody else's mail.
+        with translation.override(settings.LANGUAGE_CODE):
+            url = base_url + reverse("crossauth:unlock", args=[token])
+            context = {"url": url, "user": user, "site": base_url}
+            emails.send("unlock", address, context)
     except (StoreUnavailableError, OSError) as error:
         logger.error("No link to end a lock was mailed: %s", error)  # noqa: TRY400
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from typing import Any
 
 import pytest
@@ -145,6 +146,17 @@ def test_one_request_is_one_round_trip(on_redis):
     limited(request())
     with round_trips() as sent:
         limited(request())
+    assert sent == ["evalsha"]
+
+
+def test_an_async_request_is_one_round_trip(on_redis):
+    async def view(request: HttpRequest) -> HttpResponse:
+        return HttpResponse("ok")
+
+    limited = rate_limit("a", FIVE)(view)
+    asyncio.run(limited(request()))
+    with round_trips() as sent:
+        asyncio.run(limited(request()))
     assert sent == ["evalsha"]
 
 
@@ -525,11 +537,32 @@ def test_what_somebody_types_as_a_target_is_nobodys_address_or_number(
     assert limits.check("register", known, limit=FIVE, key=key).remaining == 4
 
 
-def test_with_the_store_down_nothing_is_limited_and_the_log_says_so(settings, caplog):
+@pytest.fixture
+def server(settings):
+    """A Redis of its own, that a test may stop."""
     server = start("redis")
-    own = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": server.url}
+    own = {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": server.url,
+        "OPTIONS": {"SOCKET_TIMEOUT": 1, "SOCKET_CONNECT_TIMEOUT": 1},
+    }
     settings.CACHES = {**settings.CACHES, "own": own}
     settings.CROSSAUTH_CACHE_ALIAS = "own"
+    yield server
+    server.stop(signal.SIGKILL)
+
+
+def test_a_store_that_hangs_costs_one_timeout_and_limits_nobody(server, caplog):
+    limited = rate_limit("hung", RateLimit(1, 60))(view)
+    assert statuses(limited, 2) == [200, 429]
+    server.process.send_signal(signal.SIGSTOP)
+    begun = time.monotonic()
+    assert statuses(limited, 20) == [200] * 20
+    assert 0.9 < time.monotonic() - begun < 3
+    assert caplog.text.count("Nothing limits 'hung' now") == 20
+
+
+def test_with_the_store_down_nothing_is_limited_and_the_log_says_so(server, caplog):
     server.stop(signal.SIGKILL)
     limited = rate_limit("down", RateLimit(1, 60))(view)
     assert statuses(limited, 3) == [200] * 3

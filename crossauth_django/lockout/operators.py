@@ -125,6 +125,8 @@ def forget(
 
     The log says for whom: a normalised name, an address, or both.
     """
+    if not subject_ids:
+        return 0
     count = 0
     for each in subject_ids:
         count += get_store().delete(key_of(each), slot=SLOT)

@@ -433,3 +433,8 @@ def test_a_dead_cache_is_said_to_be_dead(settings, command):
     own_redis(settings).stop(signal.SIGKILL)
     with pytest.raises(CommandError, match="does not answer"):
         call_command(*command)
+
+
+def test_a_digest_that_nothing_is_listed_with_clears_nothing_in_the_log(clock, caplog):
+    assert lockout.unlock_listed("0" * 16) == 0
+    assert "lockout_cleared" not in caplog.text

@@ -199,15 +199,44 @@ def test_a_mail_server_that_is_down_is_logged(mailing, client, clock, caplog):
     assert "No link to end a lock was mailed" in caplog.text
 
 
-def test_a_html_form_is_attached_where_there_is_one(mailing, tmp_path, client, clock):
+@pytest.fixture
+def html_form(mailing, tmp_path):
+    """Writes the mail's other form."""
     folder = tmp_path / "crossauth_django" / "email"
     folder.mkdir(parents=True)
-    (folder / "unlock.html").write_text("<b>{{ url }}</b>")
     mailing.TEMPLATES = [{**mailing.TEMPLATES[0], "DIRS": [tmp_path]}]
+    return (folder / "unlock.html").write_text
+
+
+def test_a_html_form_is_attached_where_there_is_one(html_form, client, clock):
+    html_form("<b>{{ url }}</b>")
     guesses(client, clock)
     ((body, kind),) = [(each[0], each[1]) for each in mail.outbox[0].alternatives]
     assert kind == "text/html"
     assert body.startswith("<b>https://example.org/auth/unlock/")
+
+
+def test_a_form_that_includes_what_is_missing_is_a_mistake_to_hear_of(
+    html_form, client, clock, caplog
+):
+    html_form("{% include 'gone.html' %}")
+    guesses(client, clock)
+    assert mail.outbox == []
+    assert "gone.html" in caplog.text
+
+
+def test_who_guesses_does_not_choose_the_language_of_the_mail(
+    mailing, html_form, client, clock
+):
+    html_form("{% load i18n %}{% get_current_language as code %}{{ code }}")
+    mailing.LANGUAGE_CODE = "de"
+    mailing.MIDDLEWARE = [
+        "django.middleware.locale.LocaleMiddleware",
+        *mailing.MIDDLEWARE,
+    ]
+    client.defaults["HTTP_ACCEPT_LANGUAGE"] = "fr"
+    guesses(client, clock)
+    assert mail.outbox[0].alternatives[0][0] == "de"
 
 
 def test_a_store_that_hangs_in_between_leaves_the_link_good(mailing, client):

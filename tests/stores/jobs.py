@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from crossauth_django.limits.budget import _TAKE
 from crossauth_django.stores import get_store
 from tests.stores.steps import APPEND, COUNT, MOVE
 
@@ -78,3 +79,8 @@ def move_about(alias: str, key: str, times: int) -> list[list[int]]:
         names = [f"{key}-a", f"{key}-b"][:: 1 if number % 2 else -1]
         seen.append(store.step(MOVE, names, [number % 7], slot=key))
     return seen
+
+
+def take_from_budgets(alias: str, keys: list[str], *limit: int) -> list[bool]:
+    store = get_store(alias)
+    return [bool(store.step(_TAKE, [key], limit)[0]) for key in keys]

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from typing import Any
 
+from crossauth_django.limits import RateLimit
 from tests.concurrency import Crew, run_together
 from tests.stores import jobs
 
@@ -73,6 +74,14 @@ def test_pops_among_steps_take_what_was_counted(alias, store, key, crew):
     popped = race(alias, crew, jobs.count_or_pop, key, 5)
     rest = int(store.get(key, slot=key) or 0)
     assert sum(popped) + rest == 32 * 5
+
+
+def test_a_budget_of_5_lets_5_of_64_through(alias, store, keys, crew):
+    # What comes back meanwhile is one in two minutes.
+    limit = RateLimit(5, 600)
+    budget = (limit.times, limit.interval_us)
+    allowed = race(alias, crew, jobs.take_from_budgets, keys(10), *budget)
+    assert [sum(answers) for answers in zip(*allowed, strict=True)] == [5] * 10
 
 
 def test_processes_really_are_several(crew):

@@ -214,10 +214,11 @@ def follow_saved_user(
     **kwargs: Any,
 ) -> None:
     """Keep for which address a project's own "verified" flag is set, and end sessions."""
-    if raw or update_fields == _SIGN_IN or not _is_user(instance, using):
+    if raw or not _is_user(instance, using):
         return
+    # At a sign-in, too: the flag may have been set past the model's save().
     users.note_flag(instance, using=using)
-    if not created:
+    if not created and update_fields != _SIGN_IN:
         end_sessions_of_changed_user(instance, using, update_fields)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any
 
@@ -105,6 +106,7 @@ def verified_flag(model: type[models.Model]) -> str | None:
     return name if is_flag(model, name) else None
 
 
+@functools.cache
 def is_flag(model: type[models.Model], name: str) -> bool:
     """Say whether ``name`` is a ``BooleanField`` of the model, which can be set and asked for."""
     try:

@@ -20,7 +20,7 @@ from django.db import DatabaseError, DataError, InterfaceError, connections, rou
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from crossauth_django.eventloop import is_loop_running, on_worker
-from crossauth_django.exceptions import StoreUnavailableError
+from crossauth_django.exceptions import StoreBusyError, StoreUnavailableError
 from crossauth_django.stores.base import P, R, Reply, Step, Store, lifetime_ms
 from crossauth_django.stores.portable import attempts
 from crossauth_django.stores.table import CacheTable
@@ -32,6 +32,8 @@ _LONGEST_NAME = 255
 # The server gave up on one of two that waited for each other, or met a newer row than the
 # one it had seen: nothing has happened, and the same may be asked again.
 _LOST_RACES = {"40001", "40P01", 1020, 1213}
+# Others hold the rows for too long, which SQLite says in words.
+_HELD = {"55P03", 1205, "database is locked"}
 _NO_TABLE = {"42P01", 1146}
 
 
@@ -136,6 +138,8 @@ class DatabaseStore(Store):
             except (DatabaseError, InterfaceError) as error:
                 if not connection.in_atomic_block and _is_lost_race(error):
                     continue
+                if _code(error) in _HELD:
+                    raise StoreBusyError(f"CACHES[{self.alias!r}]: {error}") from error
                 if not connection.in_atomic_block:
                     # It may be broken; the next call finds a new one.
                     connection.close()

@@ -14,7 +14,7 @@ import time_machine
 from django.conf import settings
 from django.db import OperationalError, connections, transaction
 
-from crossauth_django.exceptions import StoreUnavailableError
+from crossauth_django.exceptions import StoreBusyError, StoreUnavailableError
 from crossauth_django.stores import Store, get_store
 from tests import services
 from tests.concurrency import run_together
@@ -310,6 +310,25 @@ def test_a_step_that_the_database_sacrifices_to_a_deadlock_is_done_again(alias, 
             if sacrificed:
                 break
     assert sacrificed
+
+
+@pytest.mark.parametrize("alias", DATABASE_ALIASES)
+def test_rows_that_others_hold_for_too_long_are_busy_and_no_outage(alias, key):
+    name = running_database(alias)
+    get_store(alias).step(COUNT, [key], [60_000])
+
+    def impatient() -> Any:
+        if connections[name].vendor == "sqlite":
+            with connections[name].cursor() as cursor:
+                cursor.execute("PRAGMA busy_timeout = 100")
+        return get_store(alias).step(COUNT, [key], [60_000])
+
+    with transaction.atomic(using=name), connections[name].cursor() as cursor:
+        table = connections[name].ops.quote_name(f"cache_{name}")
+        cursor.execute(f"UPDATE {table} SET expires = expires")
+        (outcome,) = run_together(1, impatient)
+    assert isinstance(outcome, StoreBusyError)
+    assert get_store(alias).step(COUNT, [key], [60_000]) == [2]
 
 
 @pytest.mark.parametrize("alias", DATABASE_ALIASES[1:])

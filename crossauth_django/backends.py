@@ -118,7 +118,7 @@ def _where(request: HttpRequest, typed: str) -> dict[str, Any]:
 
 def _keep(request: HttpRequest, attempt: lockout.Attempt | None) -> None:
     if attempt is not None:
-        lockout.sign_ins(request).pending.append(attempt)
+        lockout.sign_ins(request).counted(attempt)
 
 
 def _refuse(

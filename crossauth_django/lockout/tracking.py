@@ -27,13 +27,19 @@ _ATTRIBUTE = "_crossauth_sign_ins"
 class SignIns:
     """What has become of the attempts; ``pending`` were counted and have not failed.
 
-    ``signed_in`` are the names as they stand in the account, and as they were typed.
+    ``signed_in`` are the names as they stand in the account, and as they were typed. ``stopped`` is
+    the name that was refused last: Django tells of a failure then, too.
     """
 
     pending: list[Attempt] = field(default_factory=list)
     refusal: LockedOutError | StoreUnavailableError | None = None
     login: str = ""
     signed_in: dict[str, Owner] = field(default_factory=dict)
+    stopped: str | None = None
+
+    def counted(self, attempt: Attempt) -> None:
+        self.pending.append(attempt)
+        self.stopped = None
 
     def refused(
         self, error: LockedOutError | StoreUnavailableError, login: object
@@ -43,6 +49,7 @@ class SignIns:
         Of several that are locked out the first that began a lock has the mail, and the longest
         wait is the answer.
         """
+        self.stopped = normalised(login)
         earlier, self.refusal = self.refusal, error
         if isinstance(earlier, LockedOutError) and isinstance(error, LockedOutError):
             self.refusal = earlier.joined(error)
@@ -51,7 +58,13 @@ class SignIns:
         self.login = str(login)[:1000]
 
     def failed(self, name: str | None) -> None:
-        """Leave the attempt on ``name`` counted: its password was wrong."""
+        """Leave the attempt on ``name`` counted: its password was wrong.
+
+        One that was refused is none: an earlier one on that name may have been right.
+        """
+        stopped, self.stopped = self.stopped, None
+        if stopped is not None and name in (stopped, _MASKED):
+            return
         for attempt in reversed(self.pending):
             if name in (attempt.name, _MASKED):
                 self.pending.remove(attempt)

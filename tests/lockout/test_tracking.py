@@ -102,6 +102,27 @@ def test_of_two_who_were_right_the_one_who_signs_in_is_settled(alice, client, cl
     assert lockout.device_of(cookie, "boss") is None
 
 
+@pytest.mark.parametrize(("second", "failures"), [("alice", 4), ("*" * 20, 5)])
+def test_a_right_password_is_given_back_also_where_a_refusal_follows(
+    alice, client, clock, second, failures
+):
+    for _ in range(failures):
+        by_json(client, "wrong", name=second)
+    before = standing()
+    body = {"names": ["alice", second], "password": "right"}
+    answer = client.post("/two-names/", body, content_type="application/json")
+    assert answer.json() == {"ok": True}
+    assert standing() == before
+
+
+def test_a_wrong_password_after_a_refusal_stays_counted(alice, client, clock):
+    for _ in range(5):
+        by_json(client, "wrong", name="bob")
+    body = {"names": ["bob", "alice", "bob"], "password": "wrong"}
+    client.post("/two-names/", body, content_type="application/json")
+    assert standing() == 1
+
+
 def test_an_address_that_was_typed_is_known_beside_the_username(alice):
     right, other = (
         lockout.Attempt(name, (), (), name) for name in ("alice@example.org", "boss")

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
 
 from crossauth_django.crypto import keyed_digest
 
@@ -31,12 +32,13 @@ def normalised(name: object) -> str:
     """Return the one form of a username, an e-mail address or whatever is typed as either.
 
     Case, width, compatibility forms, blanks around it and characters that show nothing make no
-    difference (NFKC, ``strip().casefold()``); 1,000 characters count. Names of more than 10,000
-    without the blanks are one.
+    difference (NFKC, ``strip().casefold()``), nor does what the user model's field makes none of;
+    1,000 characters count. Names of more than 10,000 without the blanks are one.
     """
     text = str(name).strip()
     if len(text) > _LOOKED_AT:
         return _TOO_LONG
+    text = _looked_up(text)
     if not text.isascii():
         # Databases compare by UPPER(), which makes one of the i with and without a dot.
         # Folding may yield what is to be composed again, or an invisible character.
@@ -86,6 +88,16 @@ def _login_fields() -> Iterator[str]:
     yield get_user_model().USERNAME_FIELD
     # Names for it that backends and libraries in use have.
     yield from ("email", "login", "phone")
+
+
+def _looked_up(text: str) -> str:
+    """Return what the database is asked for: to a field of numbers ``042`` is ``42``."""
+    model = get_user_model()
+    field: Any = model._meta.get_field(model.USERNAME_FIELD)
+    try:
+        return str(field.get_prep_value(text))
+    except (ValueError, TypeError, ArithmeticError, ValidationError):
+        return text
 
 
 def _visible(text: str) -> str:

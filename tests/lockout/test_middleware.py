@@ -120,6 +120,26 @@ def test_a_doors_guesses_count_at_every_other_door(alice, client, clock, wrong):
     assert by_async_check(client, wrong).status_code == 429
 
 
+@pytest.mark.parametrize("spelling", ["{}", "0{}", "+{}", "0_{}", "\u0660{}"])
+def test_a_number_is_one_name_however_it_is_typed(
+    alice, client, clock, wrong, monkeypatch, spelling
+):
+    monkeypatch.setattr(type(alice), "USERNAME_FIELD", "id")
+    for _ in range(5):
+        by_json(client, wrong, name=str(alice.pk))
+    assert by_json(client, wrong, name=spelling.format(alice.pk)).status_code == 429
+    assert looked_at(wrong) == 5
+
+
+def test_what_the_field_of_the_name_cannot_read_is_a_name_of_its_own(
+    alice, client, clock, monkeypatch
+):
+    monkeypatch.setattr(type(alice), "USERNAME_FIELD", "id")
+    client.raise_request_exception = False
+    answers = [by_json(client, "right").status_code for _ in range(6)]
+    assert answers == [500] * 5 + [429]
+
+
 def test_a_right_password_without_sign_in_is_given_back(alice, client, clock):
     for _ in range(20):
         assert by_check(client, "right").status_code == 200

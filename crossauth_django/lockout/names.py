@@ -9,8 +9,10 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
+from django.db import DatabaseError, connections, router
 
 from crossauth_django.crypto import keyed_digest
+from crossauth_django.eventloop import off_loop
 
 # What counts of a name, and how much of it is looked at: more is nobody's name, and normalising
 # ten megabytes would cost a second. All longer ones are one name: what stands behind the cut may
@@ -27,6 +29,12 @@ _INVISIBLE = re.compile(
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
 
+# What a field says of text that it cannot read.
+_UNREADABLE = (ValueError, TypeError, ArithmeticError, ValidationError)
+
+# What stands on a letter without being a part of it.
+_ACCENTS = re.compile("(?<=[ -~])[\u0300-\u036f]+")
+
 
 def normalised(name: object) -> str:
     """Return the one form of a username, an e-mail address or whatever is typed as either.
@@ -40,9 +48,14 @@ def normalised(name: object) -> str:
         return _TOO_LONG
     text = _looked_up(text)
     if not text.isascii():
+        is_collated = _is_collated()
+        if is_collated:
+            text = _in_account(text)
         # Databases compare by UPPER(), which makes one of the i with and without a dot.
         # Folding may yield what is to be composed again, or an invisible character.
         text = unicodedata.normalize("NFKC", _visible(text)).upper().casefold()
+        if is_collated:
+            text = _ACCENTS.sub("", unicodedata.normalize("NFD", text))
         text = unicodedata.normalize("NFKC", text)
     return _visible(text).strip().casefold()[:_LENGTH].strip()
 
@@ -96,7 +109,29 @@ def _looked_up(text: str) -> str:
     field: Any = model._meta.get_field(model.USERNAME_FIELD)
     try:
         return str(field.get_prep_value(text))
-    except (ValueError, TypeError, ArithmeticError, ValidationError):
+    except _UNREADABLE:
+        return text
+
+
+def _is_collated() -> bool:
+    """Say whether the users' names are compared as MySQL and MariaDB compare texts.
+
+    By default accents make no difference to them, nor whose digits they are, nor many a character
+    that their collation ignores: without end, other texts would be the same name.
+    """
+    return connections[router.db_for_read(get_user_model())].vendor == "mysql"
+
+
+@off_loop
+def _in_account(text: str) -> str:
+    """Return a name as the account has it that the database finds by it, else as it is."""
+    model = get_user_model()
+    field = model.USERNAME_FIELD
+    users = model._default_manager.filter(**{field: text})
+    try:
+        return next((str(name) for name in users.values_list(field, flat=True)), text)
+    except (DatabaseError, *_UNREADABLE):
+        # Text that the column cannot be compared with.
         return text
 
 

@@ -240,22 +240,28 @@ def end_sessions_of_changed_user(
         UserSession.objects.credentials_changed(instance.pk, saved, spared=spared)
 
 
-def forget_devices_of(user: AbstractBaseUser, using: str) -> None:
+def forget_devices_of(
+    user: AbstractBaseUser, using: str, *, is_deleted: bool = False
+) -> None:
     """Make strangers of the browsers where another password has signed in, on commit."""
     from crossauth_django import lockout
 
     owner = lockout.owner_of(user)
+    if is_deleted:
+        # No password has this fingerprint. The name may be another's next.
+        owner = owner._replace(password="")
     after_commit(lambda: lockout.password_is(owner), using=using)
 
 
 def end_sessions_of_deleted_user(
     sender: type[models.Model], instance: models.Model, *, using: str, **kwargs: Any
 ) -> None:
-    """Forget the copies; the rows go with the user."""
+    """Forget the copies, and the user's browsers; the rows go with the user."""
     if _is_user(instance, using):
         rows = UserSession.objects.primary().filter(user_id=instance.pk)
         # Django's transaction begins here. On SQLite one that has read cannot wait for a writer.
         rows.forget(rows.change({}, where=Q()), buries=True)
+        forget_devices_of(instance, using, is_deleted=True)
 
 
 def end_sessions_of_claimed_account(user: AbstractBaseUser, **kwargs: Any) -> None:

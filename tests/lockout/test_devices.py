@@ -152,6 +152,13 @@ def test_who_knew_the_old_password_has_no_device_any_more(alice, clock, change):
     assert lockout.device_of(former[0].cookies["crossauth_device"].value, "alice")
 
 
+def test_who_had_a_name_before_has_no_device_for_it_any_more(alice, clock):
+    former = devices_that_knew("right", 8)
+    alice.delete()
+    get_user_model().objects.create_user("alice", password="hers")
+    assert judged(former, 5) == 5  # the pair's
+
+
 def test_only_a_save_that_brings_a_password_writes_to_the_cache(alice):
     def written():
         return get_store().get(owner_key(lockout.owner_of(alice)), slot=SLOT)

@@ -197,15 +197,20 @@ def _is_crash(exception: Exception) -> bool:
 
 
 def know_device(
-    request: HttpRequest, response: HttpResponseBase, names: Mapping[str, lockout.Owner]
+    request: HttpRequest,
+    response: HttpResponseBase,
+    names: Mapping[str, lockout.Owner],
+    *,
+    changed: lockout.Owner | None = None,
 ) -> None:
     """Give the browser the cookie by which it is known when one of ``names`` signs in again.
 
-    Nothing is set where its cookie says so already.
+    Where it knows ``changed``, it still does. Nothing is set where its cookie says so already.
     """
     age = conf.CROSSAUTH_DEVICE_COOKIE_AGE
     cookie = lockout.cookie_name()
-    value = lockout.cookie_for(request.COOKIES.get(cookie), names) if age else None
+    previous = request.COOKIES.get(cookie)
+    value = lockout.cookie_for(previous, names, changed=changed) if age else None
     if value is None:
         return
     response.set_cookie(
@@ -230,14 +235,13 @@ def _right(found: lockout.SignIns, response: HttpResponseBase) -> list[lockout.A
 def _answered(
     request: HttpRequest, found: lockout.SignIns, response: HttpResponseBase
 ) -> HttpResponseBase:
-    if found.signed_in:
-        know_device(request, response, found.signed_in)
+    if found.signed_in or found.changed:
+        know_device(request, response, found.signed_in, changed=found.changed)
     # A view may try a second name after the first was refused; its success is the answer then.
-    elif isinstance(response, Answer):
-        pass
-    elif found.refusal is not None and not found.pending:
-        return _refused(request, found.refusal, response, login=found.login)
-    return response
+    is_answer = found.signed_in or found.pending or isinstance(response, Answer)
+    if found.refusal is None or is_answer:
+        return response
+    return _refused(request, found.refusal, response, login=found.login)
 
 
 def _refused(

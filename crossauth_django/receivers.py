@@ -32,6 +32,8 @@ from crossauth_django.models import UserSession
 from crossauth_django.signals import account_claimed
 
 if TYPE_CHECKING:
+    from django.contrib.sessions.backends.base import SessionBase
+
     from crossauth_django.sessions import SessionStore
 
 logger = logging.getLogger("crossauth_django.lockout")
@@ -243,14 +245,26 @@ def end_sessions_of_changed_user(
 def forget_devices_of(
     user: AbstractBaseUser, using: str, *, is_deleted: bool = False
 ) -> None:
-    """Make strangers of the browsers where another password has signed in, on commit."""
+    """Make strangers of the browsers where another password has signed in, on commit.
+
+    Not of the one in which the user changes it: whoever guesses at the name at that time would
+    keep its owner out there from now on.
+    """
     from crossauth_django import lockout
 
     owner = lockout.owner_of(user)
     if is_deleted:
         # No password has this fingerprint. The name may be another's next.
         owner = owner._replace(password="")
-    after_commit(lambda: lockout.password_is(owner), using=using)
+    request = lockout.request_under_way()
+    is_theirs = _is_of(getattr(request, "session", None), user)
+
+    def forget() -> None:
+        lockout.password_is(owner)
+        if request is not None and is_theirs:
+            lockout.sign_ins(request).password_changed(owner)
+
+    after_commit(forget, using=using)
 
 
 def end_sessions_of_deleted_user(
@@ -282,6 +296,9 @@ def _current_session_of(user: AbstractBaseUser) -> SessionStore | None:
     from crossauth_django.sessions import current_session
 
     session = current_session()
+    return session if _is_of(session, user) else None
+
+
+def _is_of(session: SessionBase | None, user: AbstractBaseUser) -> bool:
     owner = user._meta.pk.value_to_string(user)
-    is_theirs = session is not None and session.get(SESSION_KEY) == owner
-    return session if is_theirs else None
+    return session is not None and session.get(SESSION_KEY) == owner

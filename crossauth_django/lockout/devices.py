@@ -88,19 +88,22 @@ def device_of(cookie: str | None, name: str) -> Device | None:
     return Device(device, owner) if owner else None
 
 
-def cookie_for(previous: str | None, names: Mapping[str, Owner]) -> str | None:
+def cookie_for(
+    previous: str | None, names: Mapping[str, Owner], *, changed: Owner | None = None
+) -> str | None:
     """Return a cookie for the same device, with ``names`` among those known there.
 
-    Nobody else's time is renewed. None when the previous one says the same and is young.
+    Nobody else's time is renewed. ``changed`` is who has another password from now on, and stays
+    known under the names that were. None when the previous one says the same and is young.
     """
-    device, known = _read(previous)
+    device, before = _read(previous)
+    known = [_followed(each, changed) for each in before]
     now = int(time.time())
     young = conf.CROSSAUTH_DEVICE_COOKIE_AGE.total_seconds() / _RENEWALS
     fresh = [_Entry(_digest(name), names[name], now) for name in names if name]
     said = {(each.name, each.owner): each.signed_in_at for each in known}
-    if known and all(
-        now - said.get((each.name, each.owner), 0) < young for each in fresh
-    ):
+    ages = (now - said.get((each.name, each.owner), 0) for each in fresh)
+    if known and known == before and all(age < young for age in ages):
         return None
     renewed = {each.name for each in fresh}
     entries = [*fresh, *(each for each in known if each.name not in renewed)]
@@ -109,6 +112,12 @@ def cookie_for(previous: str | None, names: Mapping[str, Owner]) -> str | None:
         return None
     text = ".".join(map(str, entries[:_NAMES]))
     return _signer().sign(f"{device or new_secret()}:{text}")
+
+
+def _followed(entry: _Entry, changed: Owner | None) -> _Entry:
+    if changed is None or entry.owner.id != changed.id:
+        return entry
+    return entry._replace(owner=changed)
 
 
 def _read(cookie: str | None) -> tuple[str, list[_Entry]]:

@@ -28,7 +28,8 @@ class SignIns:
     """What has become of the attempts; ``pending`` were counted and have not failed.
 
     ``signed_in`` are the names as they stand in the account, and as they were typed. ``stopped`` is
-    the name that was refused last: Django tells of a failure then, too.
+    the name that was refused last: Django tells of a failure then, too. ``changed`` is the user whose
+    own session has given them another password.
     """
 
     pending: list[Attempt] = field(default_factory=list)
@@ -36,6 +37,7 @@ class SignIns:
     login: str = ""
     signed_in: dict[str, Owner] = field(default_factory=dict)
     stopped: str | None = None
+    changed: Owner | None = None
 
     def counted(self, attempt: Attempt) -> None:
         self.pending.append(attempt)
@@ -94,6 +96,13 @@ class SignIns:
         self.signed_in.update(dict.fromkeys(known, owner))
         return attempt
 
+    def password_changed(self, owner: Owner) -> None:
+        """Note that the user whose session this is has another password."""
+        self.changed = owner
+        for name, each in self.signed_in.items():
+            if each.id == owner.id:
+                self.signed_in[name] = owner
+
 
 # The attempt without a request that was made last, and whether it was refused: Django tells of a
 # failure then, too, perhaps with the name masked, and nothing else says which it was.
@@ -142,6 +151,11 @@ def under_way(request: HttpRequest) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+
+
+def request_under_way() -> HttpRequest | None:
+    """Return the request whose end settles; None outside of one."""
+    return _current.get()
 
 
 def django_request(request: object) -> HttpRequest | None:

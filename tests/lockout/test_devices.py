@@ -16,6 +16,7 @@ from crossauth_django.lockout.subjects import SLOT, owner_key
 from crossauth_django.stores import get_store
 
 OWNER = Owner("1" * 16, "2" * 16)
+DJANGOS_SESSIONS = "django.contrib.sessions.backends.db"
 
 
 def cookie_for(previous, names):
@@ -176,6 +177,57 @@ def test_a_device_is_a_stranger_until_the_new_password_signs_in_there(alice, clo
         assert by_form(browser, "new").status_code == 302
     assert judged([Client()], 5) == 5
     assert by_form(browser, "new").status_code == 302
+
+
+def change_own(browser):
+    new = {f"new_password{n}": "Brand-new-1!" for n in (1, 2)}
+    data = {"old_password": "right", **new}
+    assert browser.post("/admin/password_change/", data).status_code == 302
+    browser.post("/admin/logout/")
+
+
+@pytest.mark.parametrize("engine", ["crossauth_django.sessions", DJANGOS_SESSIONS])
+def test_the_browser_in_which_its_user_changes_the_password_stays_known(
+    alice, clock, settings, engine
+):
+    settings.SESSION_ENGINE = engine
+    mine, other = devices_that_knew("right", 2)
+    change_own(mine)
+    for number in range(20):
+        lockout.reserve("alice", f"198.51.100.{number}")
+    assert by_form(other, "Brand-new-1!").status_code == 429
+    assert by_form(mine, "Brand-new-1!").status_code == 302
+
+
+def test_whose_password_somebody_else_changes_is_a_stranger_there(alice, clock):
+    bob = get_user_model().objects.create_user("bob", password="right")
+    (browser,) = devices_that_knew("right", 1)
+    cookie = browser.cookies["crossauth_device"].value
+    both = lockout.cookie_for(cookie, {"bob": lockout.owner_of(bob)})
+    browser.cookies["crossauth_device"] = both
+    new = {f"password{n}": "Brand-new-1!" for n in (1, 2)}
+    data = {"usable_password": "true", **new}
+    page = f"/admin/auth/user/{bob.pk}/password/"
+    assert browser.post(page, data).status_code == 302
+    assert browser.cookies["crossauth_device"].value == both
+
+
+def test_a_browser_that_knows_nobody_is_not_made_known_by_another_password(
+    alice, clock
+):
+    (browser,) = devices_that_knew("right", 1)
+    del browser.cookies["crossauth_device"]
+    change_own(browser)
+    assert "crossauth_device" not in browser.cookies
+
+
+def test_who_signs_in_and_has_another_password_in_one_request_is_known(alice):
+    tried = lockout.SignIns()
+    tried.succeeded(["alice"], lockout.owner_of(alice))
+    tried.succeeded(["bob"], OWNER)
+    alice.set_password("new")
+    tried.password_changed(lockout.owner_of(alice))
+    assert tried.signed_in == {"alice": lockout.owner_of(alice), "bob": OWNER}
 
 
 def test_a_sign_in_settles_what_was_changed_past_the_models_save(alice, clock):

@@ -2,7 +2,7 @@
 
 CrossAuthError
 ├── StoreUnavailableError      the cache server did not answer
-│   └── StoreBusyError         it did, and others hold the key for too long
+│   └── StoreBusyError         others hold the key, or every connection, for too long
 ├── AccountError
 │   ├── AccountLinkedError     the identity has another owner
 │   ├── AccountNotLinkedError  the address belongs to somebody, or to several
@@ -42,7 +42,10 @@ class StoreUnavailableError(CrossAuthError):
 
 
 class StoreBusyError(StoreUnavailableError):
-    """The cache server answers, but others hold this key for too long. Nothing was written."""
+    """Others hold this key, or every connection, for too long. Nothing was written.
+
+    It is no outage: the cache server may be well.
+    """
 
 
 class AccountError(CrossAuthError):

@@ -18,12 +18,15 @@ from weakref import WeakSet
 from django.core.cache.backends.base import BaseCache
 from django.core.exceptions import ImproperlyConfigured
 
-from crossauth_django.exceptions import StoreUnavailableError
+from crossauth_django.exceptions import StoreBusyError, StoreUnavailableError
 from crossauth_django.forks import at_fork
 from crossauth_django.stores.base import Reply, Step, Store, lifetime_ms
 
 # Keys of one DEL: the server does nothing else meanwhile.
 _BATCH = 1000
+
+# What the driver says when the site lets its pool hold no more: the server may be well.
+_NONE_LEFT = ("Too many connections", "No connection available")
 
 # What every script starts with: `now` is the server's clock, the same for all workers.
 _PRELUDE = """\
@@ -157,7 +160,9 @@ class RedisStore(Store):
             raise self._unavailable(command[0], error) from error
 
     def _unavailable(self, doing: str, error: Exception) -> StoreUnavailableError:
-        return StoreUnavailableError(f"CACHES[{self.alias!r}], {doing}: {error}")
+        is_busy = str(error).startswith(_NONE_LEFT)
+        kind = StoreBusyError if is_busy else StoreUnavailableError
+        return kind(f"CACHES[{self.alias!r}], {doing}: {error}")
 
     def _exchange(self, pool: Any, command: Sequence[Any]) -> Any:
         """Send one command and read its answer, without what the driver measures meanwhile."""

@@ -10,7 +10,7 @@ import pytest
 import redis as driver
 from django.conf import settings
 
-from crossauth_django.exceptions import StoreUnavailableError
+from crossauth_django.exceptions import StoreBusyError, StoreUnavailableError
 from crossauth_django.stores import get_store
 from tests.concurrency import run_together
 from tests.stores.servers import Server, cache, cluster, sentinel
@@ -152,6 +152,25 @@ def test_what_a_site_does_with_a_new_connection_is_done(alias, key):
         store.set(key, "value", 60)
         assert store.pop(key) == "value"
         assert len(greeted) == store.connections_made == 1
+
+
+@pytest.mark.parametrize(
+    "pool", ["redis.ConnectionPool", "redis.BlockingConnectionPool"]
+)
+def test_a_pool_that_has_no_connection_left_is_busy_and_no_outage(alias, key, pool):
+    kwargs: dict[str, Any] = {"max_connections": 1}
+    if "Blocking" in pool:
+        kwargs["timeout"] = 0.1
+    options = {"CONNECTION_POOL_CLASS": pool, "CONNECTION_POOL_KWARGS": kwargs}
+    if alias == "django_redis_cache":
+        options = {"pool_class": pool, **kwargs}
+    with cache(alias, OPTIONS=options):
+        store = get_store(alias)
+        taken = store._client.connection_pool.get_connection()
+        with pytest.raises(StoreBusyError):
+            store.step(COUNT, [key], [60_000])
+        store._client.connection_pool.release(taken)
+        assert store.step(COUNT, [key], [60_000]) == [1]
 
 
 def test_reading_asks_the_primary_too(alias, key):

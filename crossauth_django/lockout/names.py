@@ -89,11 +89,14 @@ def name_in(credentials: Mapping[str, Any]) -> str | None:
 
 
 def login_in(credentials: Mapping[str, Any]) -> object:
-    """Return what was typed as the name, as it was typed; None when there is nothing of it."""
-    for field in _login_fields():
-        if credentials.get(field) is not None:
-            return credentials[field]
-    return None
+    """Return what was typed as the name, as it was typed; None when there is nothing of it.
+
+    A blank one is the name only where no other is given: a form may have two fields.
+    """
+    given = [credentials.get(field) for field in _login_fields()]
+    typed = [login for login in given if login is not None]
+    blank = typed[0] if typed else None
+    return next((login for login in typed if str(login).strip()), blank)
 
 
 def _login_fields() -> Iterator[str]:

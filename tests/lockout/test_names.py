@@ -71,6 +71,8 @@ def test_lone_surrogates_are_names_too():
         ({"username": None, "login": "alice"}, "alice"),
         ({"password": "x"}, ""),
         ({"username": "", "password": "x"}, ""),
+        ({"username": " ", "email": "Alice", "password": "x"}, "alice"),
+        ({"username": "bob", "email": "alice", "password": "x"}, "bob"),
         ({"token": "x"}, None),
         ({"remote_user": "alice"}, None),
     ],

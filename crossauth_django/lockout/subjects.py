@@ -66,16 +66,18 @@ def subjects_of(name: str, address: str | None, device: Device | None) -> list[S
     ``address`` is None for an attempt without a request. A known device stands for itself: not
     even its pair binds it, since neighbours behind one address could fill that. All devices of
     one name at one address share a larger budget, which only who has known the password can
-    use up. An empty name locks nobody else. Without an address (a Unix socket) only the user counts:
-    everybody would share one pair.
+    use up; where the address alone has a limit, that is theirs. An empty name locks nobody else.
+    Without an address (a Unix socket) only the user counts: everybody would share one pair.
     """
     pair, user = conf.CROSSAUTH_LOCKOUT_ATTEMPTS, conf.CROSSAUTH_LOCKOUT_USER_ATTEMPTS
+    all_there = conf.CROSSAUTH_LOCKOUT_ADDRESS_ATTEMPTS
     network = None if address is None else network_of(address)
     who = securitylog.name_digest(name, _DIGEST)
     where = "" if network is None else network_digest(network)
     if device is not None:
         browser = keyed_digest("lockout.device", device.id)[:_DIGEST]
-        found = [Subject(f"d{who}{browser}", pair), Subject(f"k{who}{where}", user)]
+        shared = user if pair or user else all_there
+        found = [Subject(f"d{who}{browser}", pair), Subject(f"k{who}{where}", shared)]
     else:
         found = []
         if network or (network is not None and not name):
@@ -83,8 +85,7 @@ def subjects_of(name: str, address: str | None, device: Device | None) -> list[S
         if name:
             found.append(Subject(f"u{who}", user))
         if name and network:
-            limit = conf.CROSSAUTH_LOCKOUT_ADDRESS_ATTEMPTS
-            found.append(Subject(f"a{where}", limit))
+            found.append(Subject(f"a{where}", all_there))
     return [each for each in found if each.limit > 0]
 
 

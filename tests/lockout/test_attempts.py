@@ -338,3 +338,11 @@ def test_without_a_request_only_the_user_counts_and_only_failures(clock):
     lockout.count("alice")
     assert lockout.explain("alice", "").standings[0].count == 20
     assert asyncio.run(lockout.acheck("bob")) is None
+
+
+def test_a_device_is_bounded_also_where_the_address_alone_is(guess, clock, settings):
+    settings.CROSSAUTH_LOCKOUT_ATTEMPTS = 0
+    settings.CROSSAUTH_LOCKOUT_USER_ATTEMPTS = 0
+    judged = [isinstance(guess(device="browser"), Attempt) for _ in range(60)]
+    assert judged == [True] * 50 + [False] * 10
+    assert isinstance(guess(device="browser", address="192.0.2.2"), Attempt)

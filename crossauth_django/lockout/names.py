@@ -111,9 +111,11 @@ def _looked_up(text: str) -> str:
     model = get_user_model()
     field: Any = model._meta.get_field(model.USERNAME_FIELD)
     try:
-        return str(field.get_prep_value(text))
+        found = field.get_prep_value(text)
     except _UNREADABLE:
         return text
+    # A field may keep nothing as NULL.
+    return text if found is None else str(found)
 
 
 def _is_collated() -> bool:

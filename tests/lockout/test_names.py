@@ -81,6 +81,12 @@ def test_the_name_is_found_in_whatever_credentials(credentials, name):
     assert name_in(credentials) == name
 
 
+def test_a_field_that_keeps_nothing_as_null_leaves_the_empty_name_empty(monkeypatch):
+    field = get_user_model()._meta.get_field("username")
+    monkeypatch.setattr(field, "get_prep_value", lambda text: text or None)
+    assert normalised(" ") == ""
+
+
 @pytest.fixture
 def on_mariadb(settings: Any) -> None:
     if "mariadb" not in settings.DATABASES and "CI" not in os.environ:

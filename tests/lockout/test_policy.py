@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import HealthCheck, Phase, settings
@@ -87,9 +88,13 @@ class Model:
 
 
 class Attempts(RuleBasedStateMachine):
-    """Time moves, keys expire, attempts succeed, fail and are forgotten, all in any order."""
+    """Time moves, keys expire, attempts succeed, fail and are forgotten, all in any order.
+
+    ``met`` counts how often it came to what all this is about, in all examples.
+    """
 
     lua: Lua
+    met: Counter[str] = Counter()
 
     @initialize(
         base=st.sampled_from([20_000, 60_000]),
@@ -187,13 +192,43 @@ class Attempts(RuleBasedStateMachine):
         assert locked or over
         waits = locked + [1000 for _ in over]
         ripe = [m for m in over if self.now - m.full >= 3000 and not locked]
+        self.met["asked while another was full"] += bool(locked and over)
+        self.met["refused before the grace was over"] += bool(not locked and not ripe)
         if not locked:
             waits = [m.lock(self.now) if m in ripe else 1000 for m in over]
         assert reply[1] == max(waits)
         assert len(reply[4].split()) == len(ripe)
+        for model in ripe:
+            self.met[f"lock of round {min(model.rounds, 5)}"] += 1
         self.models.update(
             (n, m) for n, m in zip(ids, models, strict=True) if m in ripe
         )
+
+    @rule(
+        ids=subjects,
+        spelling=spellings,
+        seconds=st.sampled_from([0.001, 2.999, 3, 20, 60]),
+    )
+    def burst(self, ids: list[str], spelling: int, seconds: float) -> None:
+        for _ in range(LIMITS[ids[0][0]]):
+            self.attempt(ids, spelling)
+        self.time_moves(seconds)
+        self.attempt(ids, spelling)
+
+    @rule(ids=subjects, times=st.integers(2, 6))
+    def locks_in_a_row(self, ids: list[str], times: int) -> None:
+        for _ in range(times):
+            self.burst(ids, 0, 3)
+            self.time_moves(240)
+
+    @rule(place=st.sampled_from("12"), names=st.permutations("xyz"))
+    def locked_name_at_a_full_address(self, place: str, names: list[str]) -> None:
+        first, second = ([f"p{n}{place}", f"u{n}", f"a{place}"] for n in names[:2])
+        self.burst(first, 0, 3)
+        self.burst(second, 0, 0.001)
+        self.time_moves(3)
+        self.attempt(first, 0)
+        self.attempt(second, 0)
 
     @rule(
         user=st.sampled_from("xyz"),
@@ -354,3 +389,6 @@ def test_script_twin_and_model_decide_alike():
         Attempts.TestCase("runTest").runTest()
     finally:
         Attempts.lua.close()
+    expected = {f"lock of round {number}" for number in (1, 2, 3, 4, 5)}
+    expected |= {"asked while another was full", "refused before the grace was over"}
+    assert {each for each, times in Attempts.met.items() if times} == expected

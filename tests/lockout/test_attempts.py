@@ -61,6 +61,23 @@ def test_at_60_seconds_the_window_is_new(guess, clock):
     assert isinstance(guess(), Attempt)
 
 
+def test_at_60_seconds_it_is_new_also_while_a_round_is_remembered(guess, clock):
+    clock.shift(lock(guess, clock))
+    for _ in range(5):
+        guess()
+    clock.shift(60)
+    assert isinstance(guess(), Attempt)
+
+
+def test_a_full_address_begins_no_lock_while_a_locked_name_is_asked_for(guess, clock):
+    lock(guess, clock)
+    for number in range(45):
+        guess(f"name{number}")
+    clock.shift(3)
+    assert guess() == 57
+    assert lockout.explain("bob", "192.0.2.1").standings[-1].round == 0
+
+
 def test_the_ladder_doubles_to_an_hour_and_stays_there(guess, clock):
     lengths = []
     for _ in range(10):

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 from django.contrib.auth import aauthenticate, authenticate, get_user_model
+from django.core.exceptions import PermissionDenied
 from django.test import AsyncClient, Client, RequestFactory
 from django.test.client import AsyncRequestFactory
 
@@ -165,6 +166,11 @@ def test_a_sign_in_forgets_the_failures_before_it(alice, client, clock, wrong):
 def test_a_crash_leaves_the_attempt_counted(alice, client, clock):
     client.raise_request_exception = False
     assert by_json(client, "right", "/crash/").status_code == 500
+    assert standing() == 1
+
+
+def test_so_does_an_answer_that_says_that_the_site_is_broken(alice, client, clock):
+    assert by_json(client, "right", "/unavailable/").status_code == 503
     assert standing() == 1
 
 
@@ -416,6 +422,15 @@ def test_aauthenticate_does_too(alice, clock, wrong):
     assert asyncio.run(tries()) == [None] * 31
     found = lockout.explain("nobody", ADDRESS)
     assert [each.count for each in found.standings] == [5, 20, 5]
+
+
+def test_without_a_request_the_21st_guess_is_refused_on_a_loop_too(clock):
+    for _ in range(20):
+        lockout.count("alice")
+    with pytest.raises(PermissionDenied):
+        asyncio.run(
+            LockoutBackend().aauthenticate(None, username="alice", password="x")
+        )
 
 
 def test_credentials_that_are_no_password_pass(db):

@@ -80,6 +80,11 @@ def crash_afterwards(request: HttpRequest) -> HttpResponse:
     raise RuntimeError("after the password")
 
 
+def unavailable_afterwards(request: HttpRequest) -> HttpResponse:
+    authenticate(request, **json.loads(request.body))
+    return HttpResponse(status=503)
+
+
 ANSWERS = {
     "403": PermissionDenied,
     "404": Http404,
@@ -128,4 +133,5 @@ urlpatterns = [
     path("async-check/", csrf_exempt(async_check)),
     path("two-names/", csrf_exempt(two_names)),
     path("crash/", csrf_exempt(crash_afterwards)),
+    path("unavailable/", csrf_exempt(unavailable_afterwards)),
 ]

@@ -14,7 +14,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connections
 from django.test import override_settings
-from redis import Redis
+from redis import Redis, RedisCluster
 
 from crossauth_django.stores import get_store
 from tests import services
@@ -156,6 +156,27 @@ def is_whole(client: Any) -> bool:
         else dict(line.split(":") for line in info.decode().split())
     )
     return text["cluster_state"] == "ok" and text["cluster_known_nodes"] == "2"
+
+
+class Factory:
+    """What a site writes to put django-redis on a cluster."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.options = options
+
+    def connect(self, url: str) -> Any:
+        return RedisCluster.from_url(url)
+
+
+@contextlib.contextmanager
+def clustered() -> Iterator[list[Server]]:
+    """Put "redis" on a cluster."""
+    options = {"CONNECTION_FACTORY": "tests.stores.servers.Factory"}
+    with (
+        cluster() as nodes,
+        cache("redis", LOCATION=nodes[0].url, OPTIONS=options),
+    ):
+        yield nodes
 
 
 @contextlib.contextmanager

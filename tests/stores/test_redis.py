@@ -3,7 +3,6 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from django.conf import settings
 from crossauth_django.exceptions import StoreBusyError, StoreUnavailableError
 from crossauth_django.stores import get_store
 from tests.concurrency import run_together
-from tests.stores.servers import Server, cache, cluster, sentinel
+from tests.stores.servers import cache, clustered, sentinel
 from tests.stores.steps import COUNT
 from tests.stores.test_outages import OPERATIONS, outcome_of
 
@@ -208,27 +207,6 @@ def test_a_forked_process_uses_connections_of_its_own(store, key):
         store.step(COUNT, [key], [60_000])
     os.waitpid(child, 0)
     assert store.get(key) == "100"
-
-
-class Factory:
-    """What a site writes to put django-redis on a cluster."""
-
-    def __init__(self, options: dict[str, Any]) -> None:
-        self.options = options
-
-    def connect(self, url: str) -> Any:
-        return driver.RedisCluster.from_url(url)
-
-
-@contextlib.contextmanager
-def clustered() -> Iterator[list[Server]]:
-    """Put "redis" on a cluster."""
-    options = {"CONNECTION_FACTORY": "tests.stores.test_redis.Factory"}
-    with (
-        cluster() as nodes,
-        cache("redis", LOCATION=nodes[0].url, OPTIONS=options),
-    ):
-        yield nodes
 
 
 def test_a_cluster_is_followed():

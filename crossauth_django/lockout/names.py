@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from django.apps import apps
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.db import DatabaseError, connections, router
@@ -93,10 +96,13 @@ def login_in(credentials: Mapping[str, Any]) -> object:
 
     A blank one is the name only where no other is given: a form may have two fields.
     """
-    given = [credentials.get(field) for field in _login_fields()]
-    typed = [login for login in given if login is not None]
-    blank = typed[0] if typed else None
-    return next((login for login in typed if str(login).strip()), blank)
+    blank = None
+    for field in _login_fields():
+        login = credentials.get(field)
+        if login is not None and str(login).strip():
+            return login
+        blank = login if blank is None else blank
+    return blank
 
 
 def _login_fields() -> Iterator[str]:
@@ -108,14 +114,19 @@ def _login_fields() -> Iterator[str]:
 
 def _looked_up(text: str) -> str:
     """Return what the database is asked for: to a field of numbers ``042`` is ``42``."""
-    model = get_user_model()
-    field: Any = model._meta.get_field(model.USERNAME_FIELD)
+    model = _user_model(settings.AUTH_USER_MODEL)
     try:
-        found = field.get_prep_value(text)
+        found = model._meta.get_field(model.USERNAME_FIELD).get_prep_value(text)
     except _UNREADABLE:
         return text
     # A field may keep nothing as NULL.
     return text if found is None else str(found)
+
+
+# Which model a label names stays as it is, and to look for it takes longer than the rest.
+@functools.cache
+def _user_model(label: str) -> Any:
+    return apps.get_model(label)
 
 
 def _is_collated() -> bool:

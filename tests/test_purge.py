@@ -342,3 +342,35 @@ def test_stopping_leaves_whole_batches_and_the_next_run_goes_on(database):
     assert gone % 7 == 0
     run()
     assert keys_left(database) == set(live)
+
+
+def test_a_second_interrupt_waits_for_no_batch(settings):
+    if "postgres" not in DATABASES:
+        pytest.skip("no postgres runs here")
+    settings.CROSSAUTH_CACHE_ALIAS = "database_postgres"
+    keys = add_rows("postgres", 3, expired=MINUTE)
+    with transaction.atomic(using="postgres"):
+        with connections["postgres"].cursor() as cursor:
+            cursor.execute("SELECT cache_key FROM cache_postgres FOR UPDATE")
+            terminal = Terminal("postgres")
+            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+            while not cursor.execute(waiting).fetchone()[0]:
+                time.sleep(0.02)
+        terminal.process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert terminal.process.poll() is None
+        terminal.process.send_signal(signal.SIGINT)
+        assert terminal.read_to_end() == 130
+    assert keys_left("postgres") == set(keys)
+    run()
+
+
+def test_who_ignores_interrupts_is_left_alone(database):
+    add_rows(database, 2, expired=MINUTE)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        run()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert keys_left(database) == set()

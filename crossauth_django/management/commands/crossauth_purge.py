@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import signal
+import threading
+from collections.abc import Iterator
 from datetime import datetime, timedelta
+from types import FrameType
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -53,6 +58,7 @@ class Command(BaseCommand):
         if options["provider_tokens"]:
             tables.append(purge.provider_tokens())
         self._counts: dict[str, int] = {}
+        self._is_stopped = False
         try:
             for table in tables:
                 for database in table.databases(options["database"]):
@@ -76,11 +82,37 @@ class Command(BaseCommand):
         if options["dry_run"]:
             self._counts[what] = table.rows(database, before).count()
             return
-        for done in purge.purge(table, database, before, options["batch_size"]):
-            self._counts[what] += done
-            if options["verbosity"] > 0 and self.stdout.isatty():
-                self.stdout.write(f"\r{what}: {self._counts[what]:,}", ending="")
-                self.stdout.flush()
+        with self._stopping_between_batches():
+            for done in purge.purge(table, database, before, options["batch_size"]):
+                self._counts[what] += done
+                if options["verbosity"] > 0 and self.stdout.isatty():
+                    self.stdout.write(f"\r{what}: {self._counts[what]:,}", ending="")
+                    self.stdout.flush()
+                if self._is_stopped:
+                    raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def _stopping_between_batches(self) -> Iterator[None]:
+        """Let the first Ctrl-C wait for the batch that is under way, and the second end it.
+
+        Drivers and transactions have moments at which they make another error of it.
+        """
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            self._is_stopped = True
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        # Whoever has another handler, or ignores it, has said what shall happen; and Python sets
+        # one in the main thread only.
+        is_ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if not is_ours or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        signal.signal(signal.SIGINT, stop)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def _report(self, options: dict[str, Any]) -> None:
         if options["verbosity"] < 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -69,12 +68,6 @@ class LockoutBackend:
                 _keep(found, await lockout.areserve(typed, **_where(found, typed)))
         except (LockedOutError, StoreUnavailableError) as error:
             _refuse(found, error, credentials)
-
-
-for _door in (LockoutBackend.authenticate, LockoutBackend.aauthenticate):
-    # Django asks each backend for it at each attempt; looking through the decorator every time
-    # takes longer than the whole of the normalising and hashing of a name.
-    _door.__signature__ = inspect.signature(_door)  # type: ignore[union-attr]
 
 
 class ProviderBackend(ModelBackend):

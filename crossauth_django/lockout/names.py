@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from django.apps import apps
-from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.db import DatabaseError, connections, router
@@ -114,19 +111,13 @@ def _login_fields() -> Iterator[str]:
 
 def _looked_up(text: str) -> str:
     """Return what the database is asked for: to a field of numbers ``042`` is ``42``."""
-    model = _user_model(settings.AUTH_USER_MODEL)
+    model: Any = get_user_model()
     try:
         found = model._meta.get_field(model.USERNAME_FIELD).get_prep_value(text)
     except _UNREADABLE:
         return text
     # A field may keep nothing as NULL.
     return text if found is None else str(found)
-
-
-# Which model a label names stays as it is, and to look for it takes longer than the rest.
-@functools.cache
-def _user_model(label: str) -> Any:
-    return apps.get_model(label)
 
 
 def _is_collated() -> bool:

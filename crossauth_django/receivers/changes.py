@@ -1,165 +1,27 @@
-"""What follows from what Django, or this app, says has happened; connected by ``apps.ready()``.
-
-Lockout and sessions are imported when something happens, so that they cost no start-up time.
-"""
+"""A user is saved, deleted or claimed: sessions end, and browsers become strangers."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from django.apps import apps
 from django.contrib.auth import SESSION_KEY, get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
-from django.contrib.auth.signals import (
-    user_logged_in,
-    user_logged_out,
-    user_login_failed,
-)
-from django.core.signals import request_finished, request_started
 from django.db import models, router
 from django.db.models import Q
-from django.db.models.signals import class_prepared, post_save, pre_delete, pre_save
-from django.forms import CheckboxInput
-from django.http import HttpRequest
 
 from crossauth_django.conf import conf
-from crossauth_django.exceptions import StoreUnavailableError
 from crossauth_django.managers import credentials, users
 from crossauth_django.managers.transactions import after_commit
 from crossauth_django.models import UserSession
-from crossauth_django.signals import account_claimed
 
 if TYPE_CHECKING:
     from django.contrib.sessions.backends.base import SessionBase
 
     from crossauth_django.sessions import SessionStore
 
-logger = logging.getLogger("crossauth_django.lockout")
-
-# The checkbox of a sign-in form, whichever form it is.
-REMEMBER_FIELD = "remember_me"
-
 # What Django saves of the user at each sign-in, and nothing here has to do with.
 _SIGN_IN = frozenset({"last_login"})
-
-
-def connect() -> None:
-    """Connect everything, once."""
-    for signal, receiver in (
-        (request_started, expect_session),
-        (request_finished, forget_session),
-        (user_logged_in, take_sign_in_over),
-        (user_logged_in, settle_sign_in),
-        (user_login_failed, leave_attempt_counted),
-        (user_logged_out, say_who_signs_out),
-        (account_claimed, end_sessions_of_claimed_account),
-        (class_prepared, follow_model),
-    ):
-        signal.connect(receiver, dispatch_uid=f"crossauth_django.{receiver.__name__}")
-    # Swapped ones, because tests choose another user model.
-    for model in apps.get_models(include_swapped=True):
-        follow_model(model)
-
-
-def follow_model(sender: type[models.Model], **kwargs: Any) -> None:
-    """Connect what follows from a change of a user, where the model is one of users.
-
-    Django names the class of the instance as the sender, so each proxy and child is one. With a
-    receiver for every model Django would call it for each row of the site's that is saved, and
-    read each one that it deletes.
-    """
-    if not issubclass(sender, AbstractBaseUser):
-        return
-    for signal, receiver in (
-        (pre_save, look_at_user_before_change),
-        (post_save, follow_saved_user),
-        (pre_delete, end_sessions_of_deleted_user),
-    ):
-        uid = f"crossauth_django.{receiver.__name__}"
-        signal.connect(receiver, sender=sender, dispatch_uid=uid)
-
-
-def expect_session(**kwargs: Any) -> None:
-    from crossauth_django.sessions.current import start_of_request
-
-    start_of_request(kwargs.get("environ"), kwargs.get("scope"))
-
-
-def forget_session(**kwargs: Any) -> None:
-    from crossauth_django.sessions.current import end_of_request
-
-    end_of_request()
-
-
-def take_sign_in_over(
-    request: HttpRequest | None, user: AbstractBaseUser, **kwargs: Any
-) -> None:
-    """Rotate the key, note the browser, and honour ``remember_me`` in any sign-in form."""
-    from crossauth_django.sessions import SessionStore
-    from crossauth_django.sessions.clients import client_of
-
-    session = getattr(request, "session", None)
-    if request is None or not isinstance(session, SessionStore):
-        return
-    session.signed_in(user, client_of(request.META))
-    # As Django reads a checkbox: "false" means no.
-    checkbox = CheckboxInput()
-    if request.method == "POST" and checkbox.value_from_datadict(
-        request.POST, request.FILES, REMEMBER_FIELD
-    ):
-        session.remember()
-
-
-def settle_sign_in(
-    request: HttpRequest | None, user: AbstractBaseUser, **kwargs: Any
-) -> None:
-    """Give the attempt back that led to this sign-in, and forget the failures before it."""
-    from crossauth_django import lockout
-
-    found = lockout.django_request(request)
-    if found is None:
-        return
-    owner = lockout.owner_of(user)
-    address = getattr(user, user.get_email_field_name(), None)
-    # Either may be NULL, which is nobody's name.
-    names = [str(user.get_username() or ""), address or ""]
-    attempt = lockout.sign_ins(found).succeeded(names, owner)
-    if attempt is None:
-        return
-    try:
-        lockout.clear(attempt)
-    except StoreUnavailableError as error:
-        logger.warning("A sign-in stays counted as a failure: %s", error)
-    if attempt.was_forgotten:
-        # Also where the password was changed past the model's save().
-        lockout.password_is(owner)
-
-
-def leave_attempt_counted(
-    credentials: Mapping[str, Any], request: object = None, **kwargs: Any
-) -> None:
-    """Let a failed attempt count; one without a request has not been counted yet."""
-    from crossauth_django import lockout
-
-    name = lockout.name_in(credentials)
-    found = lockout.django_request(request)
-    if found is not None:
-        lockout.sign_ins(found).failed(name)
-    elif (judged := lockout.judged_alone(name)) is not None:
-        try:
-            lockout.count(judged, typed=lockout.typed_in(credentials))
-        except StoreUnavailableError as error:
-            logger.warning("A failed sign-in is not counted: %s", error)
-
-
-def say_who_signs_out(request: HttpRequest | None, **kwargs: Any) -> None:
-    from crossauth_django.sessions import SessionStore
-
-    session = getattr(request, "session", None)
-    if isinstance(session, SessionStore):
-        session.end_as("logout")
 
 
 def look_at_user_before_change(

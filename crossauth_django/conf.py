@@ -15,6 +15,10 @@ T = TypeVar("T")
 # cache's expiry would lie beyond what Python or the server can count.
 LONGEST = timedelta(days=3653)
 
+# A full budget starts a lock when it has been full for this long: until then what is counted
+# may be a correct sign-in in flight, afterwards it has failed.
+GRACE_MS = 3000
+
 
 class Conf:
     """``conf.CROSSAUTH_X`` is the project's value or the default; ``checks`` validates them."""

@@ -10,8 +10,7 @@ from typing import Any, Literal, Union
 
 from django.conf import settings
 
-from crossauth_django.conf import LONGEST, Conf
-from crossauth_django.lockout.policy import GRACE_MS
+from crossauth_django.conf import GRACE_MS, LONGEST, Conf
 
 # Durations of which none is a meaning: the feature is off.
 _MAY_BE_ZERO = ("CROSSAUTH_DEVICE_COOKIE_AGE", "CROSSAUTH_SESSION_TOUCH_INTERVAL")

@@ -14,10 +14,6 @@ from typing import NamedTuple
 from crossauth_django.lockout.index import UNSEALED, Line, added, cleared
 from crossauth_django.stores.base import Outcome, Reply, Step, Write
 
-# A full budget starts a lock when it has been full for this long: until then what is counted
-# may be a correct sign-in in flight, afterwards it has failed.
-GRACE_MS = 3000
-
 # How a name was typed, where not all that counts was typed alike.
 _SEVERAL = 1
 

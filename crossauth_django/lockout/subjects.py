@@ -13,9 +13,9 @@ from django.core.signals import setting_changed
 
 from crossauth_django import securitylog
 from crossauth_django.addresses import network_of
-from crossauth_django.conf import conf
+from crossauth_django.conf import GRACE_MS, conf
 from crossauth_django.crypto import encrypt, keyed_digest
-from crossauth_django.lockout.policy import GRACE_MS, Rules
+from crossauth_django.lockout.policy import Rules
 
 if TYPE_CHECKING:
     from crossauth_django.lockout.devices import Device, Owner

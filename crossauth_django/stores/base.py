@@ -49,10 +49,10 @@ class Step:
     """One atomic read-modify-write: a Lua script for Redis and its twin for the other engines.
 
     ``script`` names a file in ``stores/scripts/``, without ``.lua``; it comes ``after`` others, with
-    what several have in common. It sees ``KEYS``, ``ARGV``
-    and ``now``, the server's clock in milliseconds, reads with ``GET`` or ``MGET``, writes with
-    ``SET key value PX ttl`` or ``DEL`` and returns a flat array of integers and strings. ``twin``
-    decides the same from the same values; one stateful test holds the two against each other.
+    what several have in common. It sees ``KEYS``, ``ARGV`` and ``now``, the server's clock in
+    milliseconds, reads with ``GET`` or ``MGET``, writes with ``SET key value PX ttl`` or ``DEL`` and
+    returns a flat array of integers and strings. ``twin`` decides the same from the same values;
+    one stateful test holds the two against each other.
     """
 
     script: str
